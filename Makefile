@@ -1,0 +1,91 @@
+# conmon: build, run, test. `make help` lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+CC ?= gcc
+CFLAGS ?= -O2 -g
+WARN := -Wall -Wextra -Werror -Wshadow -Wformat=2 -Wvla -Wstrict-prototypes
+HARDEN := -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE
+VERSION := $(shell sed -n 's/^  "version": "\(.*\)",/\1/p' package.json)
+COMMIT := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+ARCH := $(shell uname -m | sed -e s/x86_64/x64/ -e s/aarch64/arm64/)
+NODE_PACKAGE := node_modules/node-linux-$(ARCH)
+NODE := $(NODE_PACKAGE)/bin/node
+# Our Node first, so that tap, esbuild and asc run under the Node that conmon runs under.
+export PATH := $(CURDIR)/$(NODE_PACKAGE)/bin:$(PATH)
+# Settings of the caller's shell that would slow down or change our Node.
+unexport NODE_OPTIONS NODE_EXTRA_CA_CERTS NODE_PATH NODE_DEBUG NODE_V8_COVERAGE
+
+LIBEXEC := libexec/conmon
+SOURCES := $(shell find src workers -name '*.ts' 2>/dev/null)
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
+
+## ---- install what npm needs ------------------------------------------------
+
+.PHONY: deps
+deps: node_modules/.installed ## install the npm packages (npm ci)
+
+# Install scripts of packages stay off; node-pty is the one that must be compiled, against the headers of our own Node,
+# and tap is rebuilt without its TypeScript plugin (it breaks with TypeScript 7; Node strips types itself).
+node_modules/.installed: package.json package-lock.json .taprc
+	npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	npm_config_nodedir=$(CURDIR)/$(NODE_PACKAGE) npm rebuild node-pty --loglevel=error
+	$(NODE) node_modules/.bin/tap build >/dev/null
+	@touch $@
+
+## ---- build -----------------------------------------------------------------
+
+.PHONY: build native kernel bundles
+build: native kernel bundles ## native code, kernel and bundles: bin/ and libexec/
+native: bin/conmon $(LIBEXEC)/sys.node $(LIBEXEC)/node ## launcher and addon
+kernel: $(LIBEXEC)/kernel.wasm ## AssemblyScript kernel
+bundles: $(LIBEXEC)/main.cjs bin/conmon-demo-runtime ## one bundle for each thread entry
+
+bin/conmon: native/launcher.c Makefile | node_modules/.installed
+	@mkdir -p bin
+	$(CC) -std=c11 $(CFLAGS) $(WARN) $(HARDEN) -pie -o $@ native/launcher.c
+
+$(LIBEXEC)/sys.node: native/sys.c Makefile node_modules/.installed
+	@mkdir -p $(LIBEXEC)
+	$(CC) -std=c11 $(CFLAGS) $(WARN) -fPIC -fvisibility=hidden -shared -isystem $(NODE_PACKAGE)/include/node -o $@ native/sys.c
+
+$(LIBEXEC)/node: node_modules/.installed
+	@mkdir -p $(LIBEXEC)
+	ln -sfn ../../$(NODE) $@
+	@touch -h $@
+
+KERNEL_SOURCES := $(wildcard src/kernel/assembly/*.ts)
+ASC_FLAGS := --runtime stub --enable simd --enable bulk-memory --enable threads --importMemory --sharedMemory \
+	--initialMemory 2 --maximumMemory 1024 --memoryBase 0 --noExportMemory -O3 --noAssert
+$(LIBEXEC)/kernel.wasm: $(KERNEL_SOURCES) Makefile node_modules/.installed
+	@mkdir -p $(LIBEXEC)
+	$(NODE) node_modules/.bin/asc src/kernel/assembly/index.ts $(ASC_FLAGS) -o $@
+
+$(LIBEXEC)/main.cjs: $(SOURCES) build.mjs package.json node_modules/.installed
+	$(NODE) build.mjs --version=$(VERSION) --commit=$(COMMIT)
+
+bin/conmon-demo-runtime: src/demo/conmon-demo-runtime.sh Makefile
+	@mkdir -p bin
+	install -m 0755 $< $@
+
+## ---- checks ----------------------------------------------------------------
+
+.PHONY: lint types arch format
+lint: deps types arch ## types, biome, import directions
+	$(NODE) node_modules/.bin/biome check --error-on-warnings .
+types: deps ## TypeScript, strict
+	$(NODE) node_modules/.bin/tsc -p tsconfig.json
+arch: deps ## import directions (docs/architecture.md)
+	$(NODE) test/helpers/arch.ts
+format: deps ## rewrite files in the project's format
+	$(NODE) node_modules/.bin/biome check --write .
+
+.PHONY: clean distclean
+clean: ## remove what build made
+	rm -rf bin libexec build
+distclean: clean ## and the npm packages
+	rm -rf node_modules .tap
