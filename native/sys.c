@@ -1,0 +1,732 @@
+/*
+ * The system calls that Node does not offer, as a Node-API addon. One function is one system call: numbers and buffers
+ * in, the result or -errno out. No policy, no retry, no memory that outlives a call. The one caller is src/native/sys.ts,
+ * which documents every function; it takes care of EINTR.
+ */
+#define _GNU_SOURCE
+#define NAPI_VERSION 9
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <node_api.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef CLOSE_RANGE_CLOEXEC
+#define CLOSE_RANGE_CLOEXEC (1U << 2)
+#endif
+
+#define MAX_ARGS 12
+#define MAX_FDS_IN_MESSAGE 16
+
+/* The arguments of one call. `bad` is set when one has the wrong type: the call then answers -EINVAL and does nothing. */
+struct args {
+	napi_env env;
+	napi_value value[MAX_ARGS];
+	size_t count;
+	int bad;
+};
+
+static struct args get_args(napi_env env, napi_callback_info info)
+{
+	struct args a = {.env = env, .count = MAX_ARGS, .bad = 0};
+	if (napi_get_cb_info(env, info, &a.count, a.value, NULL, NULL) != napi_ok)
+		a.bad = 1;
+	return a;
+}
+
+static int32_t arg_int(struct args *a, size_t i)
+{
+	int32_t v = 0;
+	if (i >= a->count || napi_get_value_int32(a->env, a->value[i], &v) != napi_ok)
+		a->bad = 1;
+	return v;
+}
+
+static double arg_double(struct args *a, size_t i)
+{
+	double v = 0;
+	if (i >= a->count || napi_get_value_double(a->env, a->value[i], &v) != napi_ok)
+		a->bad = 1;
+	return v;
+}
+
+/* The bytes behind a typed array; shared memory too. */
+struct bytes {
+	uint8_t *data;
+	size_t length;
+};
+
+static struct bytes arg_bytes(struct args *a, size_t i)
+{
+	napi_typedarray_type type;
+	size_t length = 0;
+	void *data = NULL;
+	struct bytes b = {NULL, 0};
+	if (i >= a->count || napi_get_typedarray_info(a->env, a->value[i], &type, &length, &data, NULL, NULL) != napi_ok) {
+		a->bad = 1;
+		return b;
+	}
+	switch (type) {
+	case napi_int8_array:
+	case napi_uint8_array:
+	case napi_uint8_clamped_array:
+		break;
+	case napi_int16_array:
+	case napi_uint16_array:
+		length *= 2;
+		break;
+	case napi_int32_array:
+	case napi_uint32_array:
+	case napi_float32_array:
+		length *= 4;
+		break;
+	default:
+		length *= 8;
+	}
+	b.data = data;
+	b.length = length;
+	return b;
+}
+
+/* A path or name of at most PATH_MAX - 1 bytes, without NUL; a longer one makes the call answer -EINVAL. */
+struct text {
+	char data[PATH_MAX];
+	size_t length;
+};
+
+static void arg_text(struct args *a, size_t i, struct text *t)
+{
+	size_t full = 0;
+	t->length = 0;
+	t->data[0] = '\0';
+	if (i >= a->count || napi_get_value_string_utf8(a->env, a->value[i], NULL, 0, &full) != napi_ok || full >= sizeof(t->data) ||
+	    napi_get_value_string_utf8(a->env, a->value[i], t->data, sizeof(t->data), &t->length) != napi_ok ||
+	    strlen(t->data) != t->length)
+		a->bad = 1;
+}
+
+static napi_value number(napi_env env, double v)
+{
+	napi_value result = NULL;
+	napi_create_double(env, v, &result);
+	return result;
+}
+
+static napi_value small(napi_env env, int32_t v)
+{
+	napi_value result = NULL;
+	napi_create_int32(env, v, &result);
+	return result;
+}
+
+/* The end of every function: the call's result, or -errno. */
+#define ANSWER(env, call) \
+	do { \
+		long answer_ = (long)(call); \
+		return answer_ < 0 ? small(env, -errno) : (answer_ <= INT32_MAX ? small(env, (int32_t)answer_) : number(env, (double)answer_)); \
+	} while (0)
+#define REFUSE_IF(env, condition) \
+	do { \
+		if (condition) \
+			return small(env, -EINVAL); \
+	} while (0)
+
+/* ---- files and descriptors ------------------------------------------------------------------------------------- */
+
+/* read(fd, bytes, offset, length) */
+static napi_value sys_read(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	int fd = arg_int(&a, 0);
+	struct bytes b = arg_bytes(&a, 1);
+	double offset = arg_double(&a, 2), length = arg_double(&a, 3);
+	REFUSE_IF(env, a.bad || offset < 0 || length < 0 || offset + length > (double)b.length);
+	ANSWER(env, read(fd, b.data + (size_t)offset, (size_t)length));
+}
+
+/* write(fd, bytes, offset, length) */
+static napi_value sys_write(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	int fd = arg_int(&a, 0);
+	struct bytes b = arg_bytes(&a, 1);
+	double offset = arg_double(&a, 2), length = arg_double(&a, 3);
+	REFUSE_IF(env, a.bad || offset < 0 || length < 0 || offset + length > (double)b.length);
+	ANSWER(env, write(fd, b.data + (size_t)offset, (size_t)length));
+}
+
+/* close(fd) */
+static napi_value sys_close(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	int fd = arg_int(&a, 0);
+	REFUSE_IF(env, a.bad);
+	ANSWER(env, close(fd));
+}
+
+/* dup3(fd, target, flags); unlike dup2 it refuses fd == target */
+static napi_value sys_dup3(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	int fd = arg_int(&a, 0), target = arg_int(&a, 1), flags = arg_int(&a, 2);
+	REFUSE_IF(env, a.bad);
+	ANSWER(env, dup3(fd, target, flags));
+}
+
+/* pipe2(fds: Int32Array(2), flags) */
+static napi_value sys_pipe2(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	struct bytes fds = arg_bytes(&a, 0);
+	int flags = arg_int(&a, 1);
+	REFUSE_IF(env, a.bad || fds.length < 2 * sizeof(int));
+	ANSWER(env, pipe2((int *)(void *)fds.data, flags));
+}
+
+/* fcntl(fd, command, argument) */
+static napi_value sys_fcntl(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	int fd = arg_int(&a, 0), command = arg_int(&a, 1), argument = arg_int(&a, 2);
+	REFUSE_IF(env, a.bad);
+	ANSWER(env, fcntl(fd, command, argument));
+}
+
+/* closeRange(first, last, flags); last may be 4294967295 */
+static napi_value sys_close_range(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	double first = arg_double(&a, 0), last = arg_double(&a, 1);
+	int flags = arg_int(&a, 2);
+	REFUSE_IF(env, a.bad || first < 0 || last < first || last > (double)UINT32_MAX);
+	ANSWER(env, syscall(SYS_close_range, (unsigned)first, (unsigned)last, (unsigned)flags));
+}
+
+/* fionread(fd): ioctl FIONREAD, bytes waiting in a pipe, socket or tty */
+static napi_value sys_fionread(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	int fd = arg_int(&a, 0), waiting = 0;
+	REFUSE_IF(env, a.bad);
+	ANSWER(env, ioctl(fd, FIONREAD, &waiting) < 0 ? -1 : waiting);
+}
+
+/* mkfifo(path, mode) */
+static napi_value sys_mkfifo(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	struct text path;
+	arg_text(&a, 0, &path);
+	int mode = arg_int(&a, 1);
+	REFUSE_IF(env, a.bad);
+	ANSWER(env, mkfifo(path.data, (mode_t)mode));
+}
+
+/* ---- waiting --------------------------------------------------------------------------------------------------- */
+
+/* poll(pollfds: Int32Array of {fd, events | revents << 16}, count, timeoutMs) */
+static napi_value sys_poll(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	struct bytes set = arg_bytes(&a, 0);
+	int count = arg_int(&a, 1), timeout = arg_int(&a, 2);
+	REFUSE_IF(env, a.bad || count < 0 || (size_t)count > set.length / sizeof(struct pollfd));
+	ANSWER(env, poll((struct pollfd *)(void *)set.data, (nfds_t)count, timeout));
+}
+
+/* eventfd(initial, flags) */
+static napi_value sys_eventfd(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	int initial = arg_int(&a, 0), flags = arg_int(&a, 1);
+	REFUSE_IF(env, a.bad || initial < 0);
+	ANSWER(env, eventfd((unsigned)initial, flags));
+}
+
+/* clockGettime(clock, out: Float64Array(2) of {seconds, nanoseconds}) */
+static napi_value sys_clock_gettime(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	int clock = arg_int(&a, 0);
+	struct bytes out = arg_bytes(&a, 1);
+	struct timespec now = {0, 0};
+	REFUSE_IF(env, a.bad || out.length < 2 * sizeof(double));
+	int result = clock_gettime(clock, &now);
+	((double *)(void *)out.data)[0] = (double)now.tv_sec;
+	((double *)(void *)out.data)[1] = (double)now.tv_nsec;
+	ANSWER(env, result);
+}
+
+/* ---- processes ------------------------------------------------------------------------------------------------- */
+
+/* prctl(operation, argument) for the operations whose argument is a number */
+static napi_value sys_prctl(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	int operation = arg_int(&a, 0), argument = arg_int(&a, 1);
+	REFUSE_IF(env, a.bad);
+	ANSWER(env, prctl(operation, (unsigned long)argument, 0UL, 0UL, 0UL));
+}
+
+/* prctlSetName(name): PR_SET_NAME, at most 15 bytes count */
+static napi_value sys_prctl_set_name(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	struct text name;
+	arg_text(&a, 0, &name);
+	REFUSE_IF(env, a.bad);
+	ANSWER(env, prctl(PR_SET_NAME, (unsigned long)name.data, 0UL, 0UL, 0UL));
+}
+
+/* waitpid(pid, options, status: Int32Array(1)) */
+static napi_value sys_waitpid(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	int pid = arg_int(&a, 0), options = arg_int(&a, 1);
+	struct bytes status = arg_bytes(&a, 2);
+	REFUSE_IF(env, a.bad || status.length < sizeof(int));
+	ANSWER(env, waitpid(pid, (int *)(void *)status.data, options));
+}
+
+/* kill(pid, signal) */
+static napi_value sys_kill(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	int pid = arg_int(&a, 0), signal_number = arg_int(&a, 1);
+	REFUSE_IF(env, a.bad);
+	ANSWER(env, kill(pid, signal_number));
+}
+
+/* getpgid(pid) */
+static napi_value sys_getpgid(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	int pid = arg_int(&a, 0);
+	REFUSE_IF(env, a.bad);
+	ANSWER(env, getpgid(pid));
+}
+
+/* Pointers to the NUL-terminated strings of a block, then NULL. The caller frees; NULL when memory is short. */
+static char **pointers_into(struct bytes block)
+{
+	size_t count = 0;
+	for (size_t i = 0; i < block.length; i++)
+		count += block.data[i] == '\0';
+	char **list = calloc(count + 1, sizeof(char *));
+	if (list == NULL)
+		return NULL;
+	char *next = (char *)block.data;
+	for (size_t i = 0; i < count; i++) {
+		list[i] = next;
+		next += strlen(next) + 1;
+	}
+	return list;
+}
+
+struct child {
+	const char *path;
+	char **argv;
+	char **envp;
+	const int32_t *map;
+	size_t map_count;
+	const int32_t *keep;
+	size_t keep_count;
+	int death_signal;
+	char *listen_pid;
+	const char *oom_score;
+	size_t oom_score_length;
+	struct rlimit nofile;
+	volatile int error;
+};
+
+/* Decimal digits of a positive number and a NUL; async-signal-safe. `out` holds at least 12 bytes. */
+static void decimal(int value, char *out)
+{
+	char digits[12];
+	int n = 0;
+	do
+		digits[n++] = (char)('0' + value % 10);
+	while ((value /= 10) > 0);
+	for (int i = 0; i < n; i++)
+		out[i] = digits[n - 1 - i];
+	out[n] = '\0';
+}
+
+/* Everything between two kept descriptors, and above the last, is closed by the exec. Without close_range (before
+ * Linux 5.11) the O_CLOEXEC that everything of ours is opened with has to do. */
+static void close_the_gaps(const struct child *c)
+{
+	unsigned from = 3;
+	for (size_t i = 0; i < c->keep_count; i++) {
+		unsigned fd = (unsigned)c->keep[i];
+		if (fd > from)
+			(void)syscall(SYS_close_range, from, fd - 1, CLOSE_RANGE_CLOEXEC);
+		from = fd + 1;
+	}
+	(void)syscall(SYS_close_range, from, UINT_MAX, CLOSE_RANGE_CLOEXEC);
+}
+
+/* Runs in the child of vfork, on the parent's memory: async-signal-safe calls only, no return. */
+static __attribute__((noreturn)) void run_child(struct child *c)
+{
+	for (int s = 1; s < NSIG; s++) {
+		struct sigaction standard = {.sa_handler = SIG_DFL};
+		(void)sigaction(s, &standard, NULL); /* SIGKILL, SIGSTOP and libc's own refuse: as they should */
+	}
+	if (c->death_signal != 0 && prctl(PR_SET_PDEATHSIG, (unsigned long)c->death_signal, 0UL, 0UL, 0UL) < 0)
+		goto fail;
+	for (size_t i = 0; i < c->map_count; i++) {
+		int target = c->map[2 * i], source = c->map[2 * i + 1];
+		if (target == source ? fcntl(target, F_SETFD, 0) < 0 : dup2(source, target) < 0)
+			goto fail;
+	}
+	close_the_gaps(c);
+	for (size_t i = 0; i < c->keep_count; i++)
+		(void)fcntl(c->keep[i], F_SETFD, 0); /* closed by the caller meanwhile: nothing to keep */
+	if (c->listen_pid != NULL)
+		decimal((int)getpid(), c->listen_pid);
+	if (c->oom_score_length > 0) {
+		int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+		if (fd >= 0) {
+			ssize_t written = write(fd, c->oom_score, c->oom_score_length); /* best effort: contract section 1 */
+			(void)written;
+			(void)close(fd);
+		}
+	}
+	if (c->nofile.rlim_max > 0 && setrlimit(RLIMIT_NOFILE, &c->nofile) < 0)
+		goto fail;
+	sigset_t none;
+	(void)sigemptyset(&none);
+	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+	execve(c->path, c->argv, c->envp);
+fail:
+	c->error = errno;
+	_exit(127);
+}
+
+static __attribute__((noinline)) pid_t vfork_and_run(struct child *c)
+{
+	pid_t pid = vfork();
+	if (pid == 0)
+		run_child(c);
+	return pid;
+}
+
+/*
+ * spawn(path, argv, envp, fdMap, keepFds, deathSignal, listenPidOffset, oomScoreAdj, nofileSoft, nofileHard)
+ * argv, envp: NUL-terminated strings one after the other; fdMap: Int32Array of {child fd, our fd}; keepFds: Int32Array,
+ * ascending. A failed execve answers -errno and leaves no zombie.
+ */
+static napi_value sys_spawn(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	struct text path, oom_score;
+	arg_text(&a, 0, &path);
+	struct bytes argv = arg_bytes(&a, 1), envp = arg_bytes(&a, 2), map = arg_bytes(&a, 3), keep = arg_bytes(&a, 4);
+	int death_signal = arg_int(&a, 5), listen_pid_offset = arg_int(&a, 6);
+	arg_text(&a, 7, &oom_score);
+	double nofile_soft = arg_double(&a, 8), nofile_hard = arg_double(&a, 9);
+	REFUSE_IF(env, a.bad || argv.length == 0 || argv.data[argv.length - 1] != '\0' || map.length % 8 != 0 || keep.length % 4 != 0);
+	REFUSE_IF(env, envp.length > 0 && envp.data[envp.length - 1] != '\0');
+	REFUSE_IF(env, listen_pid_offset >= 0 && (size_t)listen_pid_offset + 12 > envp.length);
+
+	struct child c = {
+		.path = path.data,
+		.argv = pointers_into(argv),
+		.envp = pointers_into(envp),
+		.map = (const int32_t *)(const void *)map.data,
+		.map_count = map.length / 8,
+		.keep = (const int32_t *)(const void *)keep.data,
+		.keep_count = keep.length / 4,
+		.death_signal = death_signal,
+		.listen_pid = listen_pid_offset < 0 ? NULL : (char *)envp.data + listen_pid_offset,
+		.oom_score = oom_score.data,
+		.oom_score_length = oom_score.length,
+		.nofile = {.rlim_cur = nofile_soft < 0 ? RLIM_INFINITY : (rlim_t)nofile_soft,
+			   .rlim_max = nofile_hard < 0 ? RLIM_INFINITY : (rlim_t)nofile_hard},
+		.error = 0,
+	};
+	if (c.argv == NULL || c.envp == NULL) {
+		free(c.argv);
+		free(c.envp);
+		return small(env, -ENOMEM);
+	}
+	/* No handler of ours may run in the child while it shares our memory. */
+	sigset_t all, old;
+	(void)sigfillset(&all);
+	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
+	pid_t pid = vfork_and_run(&c);
+	int fork_error = errno;
+	if (pid > 0 && c.error != 0)
+		(void)waitpid(pid, NULL, 0);
+	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
+	free(c.argv);
+	free(c.envp);
+	if (pid < 0)
+		return small(env, -fork_error);
+	return small(env, c.error != 0 ? -c.error : (int32_t)pid);
+}
+
+/* ---- sockets --------------------------------------------------------------------------------------------------- */
+
+/* socket(type): AF_UNIX */
+static napi_value sys_socket(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	int type = arg_int(&a, 0);
+	REFUSE_IF(env, a.bad);
+	ANSWER(env, socket(AF_UNIX, type, 0));
+}
+
+/* socketpair(type, fds: Int32Array(2)): AF_UNIX */
+static napi_value sys_socketpair(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	int type = arg_int(&a, 0);
+	struct bytes fds = arg_bytes(&a, 1);
+	REFUSE_IF(env, a.bad || fds.length < 2 * sizeof(int));
+	ANSWER(env, socketpair(AF_UNIX, type, 0, (int *)(void *)fds.data));
+}
+
+/* A path that fits sun_path with its NUL; never an abstract address. */
+static int to_address(const struct text *path, struct sockaddr_un *address)
+{
+	memset(address, 0, sizeof(*address));
+	address->sun_family = AF_UNIX;
+	if (path->length == 0 || path->length >= sizeof(address->sun_path))
+		return -1;
+	memcpy(address->sun_path, path->data, path->length);
+	return 0;
+}
+
+/* bind(fd, path) */
+static napi_value sys_bind(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	int fd = arg_int(&a, 0);
+	struct text path;
+	struct sockaddr_un address;
+	arg_text(&a, 1, &path);
+	REFUSE_IF(env, a.bad);
+	if (to_address(&path, &address) < 0)
+		return small(env, -ENAMETOOLONG);
+	ANSWER(env, bind(fd, (struct sockaddr *)&address, sizeof(address)));
+}
+
+/* connect(fd, path) */
+static napi_value sys_connect(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	int fd = arg_int(&a, 0);
+	struct text path;
+	struct sockaddr_un address;
+	arg_text(&a, 1, &path);
+	REFUSE_IF(env, a.bad);
+	if (to_address(&path, &address) < 0)
+		return small(env, -ENAMETOOLONG);
+	ANSWER(env, connect(fd, (struct sockaddr *)&address, sizeof(address)));
+}
+
+/* listen(fd, backlog) */
+static napi_value sys_listen(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	int fd = arg_int(&a, 0), backlog = arg_int(&a, 1);
+	REFUSE_IF(env, a.bad);
+	ANSWER(env, listen(fd, backlog));
+}
+
+/* accept4(fd, flags) */
+static napi_value sys_accept4(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	int fd = arg_int(&a, 0), flags = arg_int(&a, 1);
+	REFUSE_IF(env, a.bad);
+	ANSWER(env, accept4(fd, NULL, NULL, flags));
+}
+
+/* shutdown(fd, how) */
+static napi_value sys_shutdown(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	int fd = arg_int(&a, 0), how = arg_int(&a, 1);
+	REFUSE_IF(env, a.bad);
+	ANSWER(env, shutdown(fd, how));
+}
+
+union control {
+	struct cmsghdr header;
+	char space[CMSG_SPACE(MAX_FDS_IN_MESSAGE * sizeof(int))];
+};
+
+/* sendmsg(fd, bytes, offset, length, fds: Int32Array, flags) */
+static napi_value sys_sendmsg(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	int fd = arg_int(&a, 0);
+	struct bytes b = arg_bytes(&a, 1);
+	double offset = arg_double(&a, 2), length = arg_double(&a, 3);
+	struct bytes fds = arg_bytes(&a, 4);
+	int flags = arg_int(&a, 5);
+	REFUSE_IF(env, a.bad || offset < 0 || length < 0 || offset + length > (double)b.length);
+	REFUSE_IF(env, fds.length > MAX_FDS_IN_MESSAGE * sizeof(int) || fds.length % sizeof(int) != 0);
+	struct iovec part = {.iov_base = b.data + (size_t)offset, .iov_len = (size_t)length};
+	struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+	union control control;
+	if (fds.length > 0) {
+		memset(&control, 0, sizeof(control));
+		control.header.cmsg_level = SOL_SOCKET;
+		control.header.cmsg_type = SCM_RIGHTS;
+		control.header.cmsg_len = CMSG_LEN(fds.length);
+		memcpy(CMSG_DATA(&control.header), fds.data, fds.length);
+		message.msg_control = &control;
+		message.msg_controllen = CMSG_SPACE(fds.length);
+	}
+	ANSWER(env, sendmsg(fd, &message, flags));
+}
+
+/* recvmsg(fd, bytes, offset, length, fds: Int32Array(1 + n): [0] = count received, [1..] = fds, flags); fds arrive
+ * close-on-exec; those that do not fit are closed by the kernel or by us. */
+static napi_value sys_recvmsg(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	int fd = arg_int(&a, 0);
+	struct bytes b = arg_bytes(&a, 1);
+	double offset = arg_double(&a, 2), length = arg_double(&a, 3);
+	struct bytes fds = arg_bytes(&a, 4);
+	int flags = arg_int(&a, 5);
+	REFUSE_IF(env, a.bad || offset < 0 || length < 0 || offset + length > (double)b.length || fds.length < sizeof(int));
+	struct iovec part = {.iov_base = b.data + (size_t)offset, .iov_len = (size_t)length};
+	union control control;
+	struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
+	int32_t *out = (int32_t *)(void *)fds.data;
+	size_t room = fds.length / sizeof(int32_t) - 1, received = 0;
+	ssize_t result = recvmsg(fd, &message, flags | MSG_CMSG_CLOEXEC);
+	int receive_error = errno;
+	if (result >= 0) {
+		for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c != NULL; c = CMSG_NXTHDR(&message, c)) {
+			if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+				continue;
+			size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+			for (size_t i = 0; i < n; i++) {
+				int got;
+				memcpy(&got, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
+				if (received < room)
+					out[1 + received++] = got;
+				else
+					(void)close(got);
+			}
+		}
+	}
+	out[0] = (int32_t)received;
+	errno = receive_error;
+	ANSWER(env, result);
+}
+
+/* ---- terminals ------------------------------------------------------------------------------------------------- */
+
+/* tcgetattr(fd, out: Uint8Array(sizeof termios)); answers sizeof(struct termios) */
+static napi_value sys_tcgetattr(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	int fd = arg_int(&a, 0);
+	struct bytes out = arg_bytes(&a, 1);
+	REFUSE_IF(env, a.bad || out.length < sizeof(struct termios));
+	ANSWER(env, tcgetattr(fd, (struct termios *)(void *)out.data) < 0 ? -1 : (long)sizeof(struct termios));
+}
+
+/* tcsetattr(fd, attributes as tcgetattr gave them) at once (TCSANOW) */
+static napi_value sys_tcsetattr(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	int fd = arg_int(&a, 0);
+	struct bytes in = arg_bytes(&a, 1);
+	REFUSE_IF(env, a.bad || in.length < sizeof(struct termios));
+	ANSWER(env, tcsetattr(fd, TCSANOW, (const struct termios *)(const void *)in.data));
+}
+
+/* setWindowSize(fd, rows, columns): ioctl TIOCSWINSZ */
+static napi_value sys_set_window_size(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	int fd = arg_int(&a, 0), rows = arg_int(&a, 1), columns = arg_int(&a, 2);
+	struct winsize size = {.ws_row = (unsigned short)rows, .ws_col = (unsigned short)columns};
+	REFUSE_IF(env, a.bad);
+	ANSWER(env, ioctl(fd, TIOCSWINSZ, &size));
+}
+
+/* strerror(errno): libc's text, as C programs print it with %m */
+static napi_value sys_strerror(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	int error = arg_int(&a, 0);
+	char buffer[128];
+	const char *message = strerror_r(a.bad ? EINVAL : error, buffer, sizeof(buffer));
+	napi_value result = NULL;
+	napi_create_string_utf8(env, message, NAPI_AUTO_LENGTH, &result);
+	return result;
+}
+
+NAPI_MODULE_INIT()
+{
+	static const struct {
+		const char *name;
+		napi_callback call;
+	} functions[] = {
+		{"read", sys_read},
+		{"write", sys_write},
+		{"close", sys_close},
+		{"dup3", sys_dup3},
+		{"pipe2", sys_pipe2},
+		{"fcntl", sys_fcntl},
+		{"closeRange", sys_close_range},
+		{"fionread", sys_fionread},
+		{"mkfifo", sys_mkfifo},
+		{"poll", sys_poll},
+		{"eventfd", sys_eventfd},
+		{"clockGettime", sys_clock_gettime},
+		{"prctl", sys_prctl},
+		{"prctlSetName", sys_prctl_set_name},
+		{"waitpid", sys_waitpid},
+		{"kill", sys_kill},
+		{"getpgid", sys_getpgid},
+		{"spawn", sys_spawn},
+		{"socket", sys_socket},
+		{"socketpair", sys_socketpair},
+		{"bind", sys_bind},
+		{"connect", sys_connect},
+		{"listen", sys_listen},
+		{"accept4", sys_accept4},
+		{"shutdown", sys_shutdown},
+		{"sendmsg", sys_sendmsg},
+		{"recvmsg", sys_recvmsg},
+		{"tcgetattr", sys_tcgetattr},
+		{"tcsetattr", sys_tcsetattr},
+		{"setWindowSize", sys_set_window_size},
+		{"strerror", sys_strerror},
+	};
+	for (size_t i = 0; i < sizeof(functions) / sizeof(functions[0]); i++) {
+		napi_value function;
+		if (napi_create_function(env, functions[i].name, NAPI_AUTO_LENGTH, functions[i].call, NULL, &function) != napi_ok ||
+		    napi_set_named_property(env, exports, functions[i].name, function) != napi_ok)
+			return NULL;
+	}
+	return exports;
+}

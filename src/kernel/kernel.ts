@@ -1,0 +1,31 @@
+/**
+ * Loads kernel.wasm over a session's shared memory. Runs on the log thread (and in tests). The module is 1 KB; it is
+ * compiled where it is used, which costs less than posting a compiled one.
+ */
+
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { libexecDir } from '../native/libexec.ts';
+
+/** The kernel's exports; addresses are byte offsets into the shared memory. Behaviour: assembly/k8s.ts. */
+export interface Kernel {
+  /** @returns bytes taken of `length` at `source`; fewer when the output, which ends at `outEnd`, is full. */
+  k8s(state: number, source: number, length: number, outEnd: number): number;
+  /** Closes an open record as partial. @returns 1 when there was one. */
+  k8sFlush(state: number): number;
+}
+
+const PAGE_BYTES = 65536;
+
+/** Shared memory of at least `bytes`, which never grows. */
+export function createMemory(bytes: number): WebAssembly.Memory {
+  const pages = Math.ceil(bytes / PAGE_BYTES);
+  return new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+}
+
+/** Throws what WebAssembly throws when the file is damaged or the memory's limits are wrong. */
+export function loadKernel(memory: WebAssembly.Memory): Kernel {
+  const module = new WebAssembly.Module(readFileSync(join(libexecDir, 'kernel.wasm')));
+  const instance = new WebAssembly.Instance(module, { env: { memory } });
+  return instance.exports as unknown as Kernel; // the exports' types are assembly/index.ts's; TypeScript cannot see them
+}

@@ -1,0 +1,234 @@
+/**
+ * The log thread's loop: poll the container's pipes and the doorbell, read straight into the ring, hand each batch to
+ * the drivers, repeat. It sleeps in poll without a timeout when there is nothing to do, and never waits for anything
+ * else. It never talks to clients or the runtime.
+ */
+
+import { constants } from 'node:os';
+import type { Diag } from '../diag/diag.ts';
+import { POLLIN } from '../native/constants.ts';
+import type { Sys } from '../native/sys.ts';
+import type { LogCounters } from '../proto/log-messages.ts';
+import type { Stream } from '../proto/stream.ts';
+import type { LogDriver } from './driver.ts';
+
+const EAGAIN = -constants.errno.EAGAIN;
+
+/** One read(2). More costs cache misses in the ring, less costs system calls (docs/adr/0005-data-path.md). */
+export const READ_BYTES = 65536;
+/** A read shorter than this is not worth a system call: the ring's lap end is skipped instead. */
+const LEAST_READ_BYTES = 4096;
+/** Reads of one stream before the doorbell and the other stream get their turn. */
+const READS_A_TURN = 16;
+
+/** The ring's writing side, as the pump needs it (src/ring/producer.ts). */
+export interface ChunkProducer {
+  tryClaim(wantBytes: number, leastBytes: number): number;
+  readonly claimedBytes: number;
+  commit(usedBytes: number, stream: number): void;
+  admitConsumers(): void;
+  end(): void;
+}
+
+/** The log thread's own place in the ring (src/ring/consumer.ts). */
+export interface ChunkCursor {
+  next(): boolean;
+  release(): void;
+  readonly offset: number;
+  readonly length: number;
+  readonly stream: number;
+}
+
+/** What main asked for since the pump last looked. */
+export type PumpCommand = 'begin' | 'drain' | 'stop';
+
+export interface PumpParts {
+  readonly sys: Sys;
+  readonly diag: Diag;
+  /** The session's shared memory. */
+  readonly bytes: Uint8Array;
+  readonly producer: ChunkProducer;
+  readonly cursor: ChunkCursor;
+  readonly drivers: readonly LogDriver[];
+  /** Non-blocking fds; closed by the pump at their end. */
+  readonly sources: readonly { readonly fd: number; readonly stream: Stream }[];
+  readonly counters: LogCounters;
+  readonly doorbell: { readonly fd: number; take(): boolean };
+  /** Says that the producer is about to sleep for want of space, so that a consumer which releases some rings. */
+  declareSleep(): void;
+  declareAwake(): void;
+  /** The next message of main, undefined when there is none. */
+  nextCommand(): PumpCommand | undefined;
+}
+
+interface Source {
+  readonly stream: Stream;
+  /** -1 once it has ended; poll(2) passes over it then. */
+  fd: number;
+}
+
+export class Pump {
+  readonly #parts: PumpParts;
+  readonly #sources: Source[];
+  /** (fd, events | revents << 16) pairs: the doorbell, then the sources. */
+  readonly #pollSet: Int32Array;
+  #reading = false;
+  #ending: 'drain' | 'stop' | undefined;
+  /** A claim failed: nothing is read until a consumer has released something. */
+  #full = false;
+
+  constructor(parts: PumpParts) {
+    this.#parts = parts;
+    this.#sources = parts.sources.map(({ fd, stream }) => ({ fd, stream }));
+    this.#pollSet = new Int32Array(2 * (1 + this.#sources.length));
+  }
+
+  /** Runs until main has said that the container is gone and what it left is written. Throws only for bugs. */
+  run(): void {
+    this.#takeCommands();
+    while (this.#ending === undefined) {
+      this.#poll(this.#holdsPartial() ? 0 : -1);
+      if (this.#ready(0)) {
+        this.#parts.doorbell.take();
+        this.#full = false;
+        this.#parts.producer.admitConsumers();
+        this.#takeCommands();
+      }
+      if (this.#reading && !this.#full) this.#readAll();
+    }
+    if (this.#ending === 'drain' && this.#reading) for (const source of this.#sources) this.#drain(source);
+    for (const source of this.#sources) this.#settle(source.stream);
+    for (const source of this.#sources) this.#close(source);
+    this.#parts.producer.end();
+  }
+
+  #poll(timeoutMs: number): void {
+    const set = this.#pollSet;
+    const asleep = this.#full;
+    set[0] = this.#parts.doorbell.fd;
+    set[1] = POLLIN;
+    this.#sources.forEach((source, i) => {
+      set[2 + 2 * i] = this.#reading && !this.#full ? source.fd : -1;
+      set[3 + 2 * i] = POLLIN;
+    });
+    if (asleep) {
+      this.#parts.declareSleep();
+      // Space may have come before the flag was seen: look once more.
+      if (this.#parts.producer.tryClaim(READ_BYTES, LEAST_READ_BYTES) !== -1) {
+        this.#full = false;
+        this.#parts.declareAwake();
+        return;
+      }
+    }
+    const result = this.#parts.sys.poll(set, 1 + this.#sources.length, timeoutMs);
+    if (asleep) this.#parts.declareAwake();
+    if (result < 0) throw new Error(`log worker: poll: ${this.#parts.sys.strerror(result)}`);
+  }
+
+  #ready(slot: number): boolean {
+    return (this.#pollSet[2 * slot + 1] ?? 0) >>> 16 !== 0;
+  }
+
+  #takeCommands(): void {
+    for (let command = this.#parts.nextCommand(); command !== undefined; command = this.#parts.nextCommand()) {
+      if (command === 'begin') this.#reading = true;
+      else this.#ending = command;
+    }
+  }
+
+  #readAll(): void {
+    for (let i = 0; i < this.#sources.length; i++) {
+      const source = this.#sources[i];
+      if (source === undefined) continue;
+      if (this.#ready(1 + i)) this.#readTurn(source);
+      else this.#settle(source.stream);
+    }
+  }
+
+  /** A read that filled its claim is likely to be followed by more: the next one needs no poll. */
+  #readTurn(source: Source): void {
+    for (let reads = 0; reads < READS_A_TURN; reads++) {
+      if (this.#readOnce(source, READ_BYTES) !== 'full') return;
+    }
+  }
+
+  /** One read of at most `wantBytes` through to the drivers. */
+  #readOnce(source: Source, wantBytes: number): 'full' | 'short' | 'empty' | 'blocked' {
+    const { producer, sys, counters } = this.#parts;
+    const offset = producer.tryClaim(wantBytes, Math.min(wantBytes, LEAST_READ_BYTES));
+    if (offset === -1) {
+      this.#full = true;
+      return 'blocked';
+    }
+    const claimed = producer.claimedBytes;
+    const result = sys.read(source.fd, this.#parts.bytes, offset, claimed);
+    counters.reads++;
+    producer.commit(Math.max(result, 0), source.stream);
+    if (result > 0) {
+      counters.readBytes += result;
+      this.#consume();
+      return result === claimed ? 'full' : 'short';
+    }
+    if (result !== EAGAIN) this.#end(source, result);
+    return 'empty';
+  }
+
+  #consume(): void {
+    const { cursor, drivers } = this.#parts;
+    while (cursor.next()) {
+      for (const driver of drivers) driver.consume(cursor.stream as Stream, cursor.offset, cursor.length);
+      cursor.release();
+    }
+  }
+
+  /** Everything that was written before the container's end is in the pipe now: that much is read, and no more, so that
+   * somebody who keeps the pipe open and goes on writing delays nothing. */
+  #drain(source: Source): void {
+    if (source.fd === -1) return;
+    const waiting = this.#parts.sys.fionread(source.fd);
+    for (let left = waiting; left > 0 && source.fd !== -1; ) {
+      const before = this.#parts.counters.readBytes;
+      const outcome = this.#readOnce(source, Math.min(left, READ_BYTES));
+      if (outcome === 'empty') return;
+      if (outcome === 'blocked') {
+        this.#waitForSpace();
+        continue;
+      }
+      left -= this.#parts.counters.readBytes - before;
+    }
+  }
+
+  /** At the end too a slow client holds back nothing but these bytes; main's patience bounds it. */
+  #waitForSpace(): void {
+    while (this.#full) {
+      this.#poll(-1);
+      if (this.#ready(0)) {
+        this.#parts.doorbell.take();
+        this.#full = false;
+      }
+    }
+  }
+
+  #end(source: Source, result: number): void {
+    if (result < 0)
+      this.#parts.diag.warn(`stdio_input read failed: ${this.#parts.sys.strerror(result)} (stream ${source.stream})`);
+    this.#settle(source.stream);
+    this.#close(source);
+  }
+
+  #close(source: Source): void {
+    if (source.fd === -1) return;
+    this.#parts.sys.close(source.fd);
+    source.fd = -1;
+  }
+
+  #settle(stream: Stream): void {
+    for (const driver of this.#parts.drivers) if (driver.holdsPartial(stream)) driver.settle(stream);
+  }
+
+  #holdsPartial(): boolean {
+    for (const driver of this.#parts.drivers)
+      for (const source of this.#sources) if (driver.holdsPartial(source.stream)) return true;
+    return false;
+  }
+}

@@ -1,0 +1,158 @@
+/**
+ * The typed face of native/sys.c, its only caller. Any thread may use it. Every function answers the system call's
+ * result or a negative errno and never throws for what the kernel says; EINTR is taken care of here where a retry is
+ * right. Code elsewhere takes a `Sys` as a parameter, so that a test can hand in one that says ENOSPC.
+ */
+
+import { constants } from 'node:os';
+import { join } from 'node:path';
+import { libexecDir } from './libexec.ts';
+
+/** A successful result (>= 0) or a negative errno. */
+export type SysResult = number;
+
+/** How {@link Sys.spawn} starts a process. All buffers belong to the caller and are not kept. */
+export interface SpawnSpec {
+  /** Executed as it is: no PATH look-up. */
+  readonly path: string;
+  /** NUL-terminated strings one after the other, argv[0] first. */
+  readonly argv: Uint8Array;
+  /** NUL-terminated `NAME=value` strings one after the other. */
+  readonly envp: Uint8Array;
+  /** Pairs of (child's fd, our fd); equal numbers keep that fd open. */
+  readonly fdMap: Int32Array;
+  /** Fds >= 3 that stay open in the child at the same numbers, ascending; all others are closed. */
+  readonly keepFds: Int32Array;
+  /** Signal the child gets when the calling thread ends; 0 = none. Spawn from the main thread only (design, section 6). */
+  readonly deathSignal: number;
+  /** Offset in `envp` of at least 12 bytes into which the child writes its own pid and a NUL; -1 = none. */
+  readonly listenPidOffset: number;
+  /** What the child writes to /proc/self/oom_score_adj; '' = nothing. */
+  readonly oomScoreAdj: string;
+  /** The child's RLIMIT_NOFILE; -1 = unlimited, hard 0 = leave as it is. Node raises its own soft limit at start. */
+  readonly nofileSoft: number;
+  readonly nofileHard: number;
+}
+
+export interface Sys {
+  /** read(2) of at most `length` bytes to `bytes[offset..]`; 0 = end. Shared memory is fine. */
+  read(fd: number, bytes: Uint8Array, offset: number, length: number): SysResult;
+  /** write(2) from `bytes[offset..]`; may write less than `length`. */
+  write(fd: number, bytes: Uint8Array, offset: number, length: number): SysResult;
+  /** close(2). Never retried: on Linux the fd is gone even after EINTR. */
+  close(fd: number): SysResult;
+  dup3(fd: number, target: number, flags: number): SysResult;
+  /** pipe2(2): fds[0] is the read end, fds[1] the write end. */
+  pipe2(fds: Int32Array, flags: number): SysResult;
+  fcntl(fd: number, command: number, argument: number): SysResult;
+  /** close_range(2); `last` up to FD_MAX. */
+  closeRange(first: number, last: number, flags: number): SysResult;
+  /** ioctl(FIONREAD): bytes waiting to be read. */
+  fionread(fd: number): SysResult;
+  mkfifo(path: string, mode: number): SysResult;
+  /** poll(2) on `count` pairs of (fd, events | revents << 16); -1 waits for ever. EINTR answers 0: the caller rechecks. */
+  poll(set: Int32Array, count: number, timeoutMs: number): SysResult;
+  eventfd(initial: number, flags: number): SysResult;
+  /** clock_gettime(2): out[0] seconds, out[1] nanoseconds. */
+  clockGettime(clock: number, out: Float64Array): SysResult;
+  prctl(operation: number, argument: number): SysResult;
+  /** The name that ps and top show for this thread, at most 15 bytes. */
+  prctlSetName(name: string): SysResult;
+  /** waitpid(2): the pid (0 = nothing yet with WNOHANG), status[0] the raw wait status. */
+  waitpid(pid: number, options: number, status: Int32Array): SysResult;
+  kill(pid: number, signal: number): SysResult;
+  getpgid(pid: number): SysResult;
+  /** vfork + execve. The pid, or -errno when the child could not be set up or executed (no zombie is left). */
+  spawn(spec: SpawnSpec): SysResult;
+  /** socket(AF_UNIX, type, 0). */
+  socket(type: number): SysResult;
+  socketpair(type: number, fds: Int32Array): SysResult;
+  /** bind(2) to a path in the file system; an abstract address cannot be expressed. */
+  bind(fd: number, path: string): SysResult;
+  connect(fd: number, path: string): SysResult;
+  listen(fd: number, backlog: number): SysResult;
+  accept4(fd: number, flags: number): SysResult;
+  shutdown(fd: number, how: number): SysResult;
+  /** sendmsg(2) with `fds` as SCM_RIGHTS (at most 16, usually none). */
+  sendmsg(fd: number, bytes: Uint8Array, offset: number, length: number, fds: Int32Array, flags: number): SysResult;
+  /** recvmsg(2): fds[0] = how many arrived, fds[1..] = they, close-on-exec; those without room are closed. */
+  recvmsg(fd: number, bytes: Uint8Array, offset: number, length: number, fds: Int32Array, flags: number): SysResult;
+  /** tcgetattr(3) into at least 64 bytes; answers sizeof(struct termios). */
+  tcgetattr(fd: number, out: Uint8Array): SysResult;
+  /** tcsetattr(3), TCSANOW, with bytes that tcgetattr gave. */
+  tcsetattr(fd: number, attributes: Uint8Array): SysResult;
+  setWindowSize(fd: number, rows: number, columns: number): SysResult;
+  /** libc's text for a (positive or negative) errno: `No such file or directory`. */
+  strerror(errno: number): string;
+}
+
+/** The addon's own functions: as in {@link Sys}, but spawn takes its fields one by one. */
+interface Addon extends Omit<Sys, 'spawn'> {
+  spawn(
+    path: string,
+    argv: Uint8Array,
+    envp: Uint8Array,
+    fdMap: Int32Array,
+    keepFds: Int32Array,
+    deathSignal: number,
+    listenPidOffset: number,
+    oomScoreAdj: string,
+    nofileSoft: number,
+    nofileHard: number,
+  ): SysResult;
+}
+
+const EINTR = -constants.errno.EINTR;
+
+function loadAddon(): Addon {
+  const module: { exports: Partial<Addon> } = { exports: {} };
+  // dlopen takes an absolute path and looks nowhere else; require() would need a CommonJS resolver in every bundle.
+  process.dlopen(module, join(libexecDir, 'sys.node'));
+  return module.exports as Addon;
+}
+
+function open(): Sys {
+  const addon = loadAddon();
+  return {
+    ...addon,
+    read(fd, bytes, offset, length) {
+      let result: number;
+      do result = addon.read(fd, bytes, offset, length);
+      while (result === EINTR);
+      return result;
+    },
+    write(fd, bytes, offset, length) {
+      let result: number;
+      do result = addon.write(fd, bytes, offset, length);
+      while (result === EINTR);
+      return result;
+    },
+    poll(set, count, timeoutMs) {
+      const result = addon.poll(set, count, timeoutMs);
+      return result === EINTR ? 0 : result;
+    },
+    waitpid(pid, options, status) {
+      let result: number;
+      do result = addon.waitpid(pid, options, status);
+      while (result === EINTR);
+      return result;
+    },
+    strerror: (errno) => addon.strerror(Math.abs(errno)),
+    spawn: (s) =>
+      addon.spawn(
+        s.path,
+        s.argv,
+        s.envp,
+        s.fdMap,
+        s.keepFds,
+        s.deathSignal,
+        s.listenPidOffset,
+        s.oomScoreAdj,
+        s.nofileSoft,
+        s.nofileHard,
+      ),
+  };
+}
+
+/** The real thing. Loading costs 0.3 ms; a thread that imports this module has its own. */
+export const sys: Sys = open();

@@ -1,0 +1,123 @@
+/**
+ * The ring's reading side: one cursor. The attach worker owns one on its thread; the log worker reads through one on
+ * the producer's own thread. It never waits and never sees a record before all of it is there.
+ */
+
+import { type Doorbell, ring } from './doorbell.ts';
+import {
+  CONTROL_OFFSET,
+  ConsumerState,
+  ConsumerWord,
+  consumerBase,
+  HEADER_BYTES,
+  PADDING,
+  RING_OFFSET,
+  recordBytes,
+  Word,
+} from './layout.ts';
+
+export class RingConsumer {
+  readonly #words: Int32Array;
+  readonly #base: number;
+  readonly #capacity: number;
+  readonly #producerDoorbell: Doorbell | undefined;
+  #head: number;
+  /** Of the record that {@link next} found: byte offset of the payload in the shared memory. */
+  offset = 0;
+  /** Of the record that {@link next} found: payload bytes. */
+  length = 0;
+  /** Of the record that {@link next} found: the stream it came from. */
+  stream = 0;
+
+  /**
+   * @param memory shared memory laid out as ./layout.ts says
+   * @param capacityBytes the geometry's capacity
+   * @param consumer its number, below CONSUMER_COUNT
+   * @param producerDoorbell rung when space was released and the producer sleeps; undefined on the producer's thread
+   */
+  constructor(
+    memory: WebAssembly.Memory,
+    capacityBytes: number,
+    consumer: number,
+    producerDoorbell: Doorbell | undefined,
+  ) {
+    this.#words = new Int32Array(memory.buffer);
+    this.#base = consumerBase(consumer);
+    this.#capacity = capacityBytes;
+    this.#producerDoorbell = producerDoorbell;
+    this.#head = Atomics.load(this.#words, this.#base + ConsumerWord.head) >>> 0;
+  }
+
+  /** Asks the producer to be let in; it sees every record committed after {@link active} turned true, and its doorbell is rung for it. */
+  request(): void {
+    Atomics.store(this.#words, this.#base + ConsumerWord.state, ConsumerState.requested);
+    this.#producerDoorbell?.ring();
+  }
+
+  /** Whether the producer keeps records for this consumer. The first true answer fixes where it starts. */
+  get active(): boolean {
+    if (Atomics.load(this.#words, this.#base + ConsumerWord.state) !== ConsumerState.active) return false;
+    this.#head = Atomics.load(this.#words, this.#base + ConsumerWord.head) >>> 0;
+    return true;
+  }
+
+  /** Leaves: nothing is kept for it any longer. Wakes a producer that waits for the space. */
+  leave(): void {
+    Atomics.store(this.#words, this.#base + ConsumerWord.state, ConsumerState.absent);
+    this.#wakeProducer();
+  }
+
+  /**
+   * Finds the next record: {@link offset}, {@link length} and {@link stream} then describe it.
+   * @returns false when there is none. The bytes stay valid until {@link release}.
+   */
+  next(): boolean {
+    while (Atomics.load(this.#words, CONTROL_OFFSET + Word.tail) >>> 0 !== this.#head) {
+      const header = (RING_OFFSET + (this.#head & (this.#capacity - 1))) >> 2;
+      const length = this.#words[header] ?? 0;
+      const second = this.#words[header + 1] ?? 0;
+      if (length === PADDING) {
+        this.#advance(second);
+        continue;
+      }
+      this.offset = (header << 2) + HEADER_BYTES;
+      this.length = length;
+      this.stream = second;
+      return true;
+    }
+    return false;
+  }
+
+  /** Gives the record that {@link next} found back to the producer. */
+  release(): void {
+    this.#advance(recordBytes(this.length));
+    this.#wakeProducer();
+  }
+
+  /** True once the producer has ended and everything was released. */
+  get finished(): boolean {
+    return (
+      Atomics.load(this.#words, CONTROL_OFFSET + Word.ended) === 1 &&
+      Atomics.load(this.#words, CONTROL_OFFSET + Word.tail) >>> 0 === this.#head
+    );
+  }
+
+  /** Bytes (headers too) between this consumer and the producer. */
+  get backlogBytes(): number {
+    return (Atomics.load(this.#words, CONTROL_OFFSET + Word.tail) - this.#head) >>> 0;
+  }
+
+  /** Index of the word in which this consumer says that it sleeps. */
+  get sleepsWord(): number {
+    return this.#base + ConsumerWord.sleeps;
+  }
+
+  #advance(bytes: number): void {
+    this.#head = (this.#head + bytes) >>> 0;
+    Atomics.store(this.#words, this.#base + ConsumerWord.head, this.#head | 0);
+  }
+
+  #wakeProducer(): void {
+    if (this.#producerDoorbell) ring(this.#words, CONTROL_OFFSET + Word.producerSleeps, this.#producerDoorbell);
+  }
+}

@@ -1,0 +1,88 @@
+/**
+ * The shape of the memory that the threads of one session share: the one file that knows offsets. It is a shared
+ * WebAssembly.Memory, so that the kernel works in place. Each word has one writer; payload first, position after it.
+ *
+ *     0        words    control words, each on a cache line of its own
+ *     8192     formats  state of the formatters (src/kernel/layout.ts)
+ *     64 KiB   ring     records: 8 byte header, payload, padding to 8 bytes
+ *     ...      output   what the formatters write, one area a stream and driver
+ */
+
+/** A record's header: i32 payload length (or {@link PADDING}), i32 stream. */
+export const HEADER_BYTES = 8;
+/** Length word of a record without payload that fills the rest of the lap. Its second word is its whole size. */
+export const PADDING = -1;
+/** Records begin at multiples of this. */
+export const ALIGN_BYTES = 8;
+
+/** The kernel reads whole vectors: what it may touch past the end of a chunk, and write past the end of its output. */
+export const SLACK_BYTES = 64;
+
+export const CONTROL_OFFSET = 0;
+export const FORMATS_OFFSET = 8192;
+export const FORMATS_BYTES = 8192;
+export const RING_OFFSET = 65536;
+
+/** Words are 64 bytes apart: two threads never share a line. */
+const LINE_WORDS = 16;
+
+/** Index (in Int32 units from CONTROL_OFFSET) of each control word. Position words wrap at 2^32. */
+export const Word = {
+  /** Producer: position after the last committed record. */
+  tail: 0 * LINE_WORDS,
+  /** Producer: 1 while it sleeps and wants its doorbell rung. Cleared by whoever rings. */
+  producerSleeps: 1 * LINE_WORDS,
+  /** Producer: 1 once no record will follow. */
+  ended: 2 * LINE_WORDS,
+  /** First of the words of consumer 0; each consumer has {@link CONSUMER_WORDS}. */
+  consumers: 8 * LINE_WORDS,
+} as const;
+
+/** Words of one consumer, relative to its first. */
+export const ConsumerWord = {
+  /** Consumer (the producer only on activation): position up to which it has released. */
+  head: 0 * LINE_WORDS,
+  /** 1 while it sleeps and wants its doorbell rung. Cleared by whoever rings. */
+  sleeps: 1 * LINE_WORDS,
+  /** A {@link ConsumerState}; consumer and producer take turns as its comment says. */
+  state: 2 * LINE_WORDS,
+} as const;
+export const CONSUMER_WORDS = 4 * LINE_WORDS;
+
+/** Who may change the state: absent -> requested (consumer), requested -> active (producer), any -> absent (consumer). */
+export const ConsumerState = { absent: 0, requested: 1, active: 2 } as const;
+
+/** Consumer 0 is the log thread itself, 1 the attach worker. */
+export const CONSUMER_COUNT = 2;
+
+const CONTROL_BYTES = (Word.consumers + CONSUMER_COUNT * CONSUMER_WORDS) * 4;
+if (CONTROL_BYTES > FORMATS_OFFSET) throw new Error('ring layout: control words overlap the formatters');
+
+/** Index of the first word of a consumer. */
+export function consumerBase(consumer: number): number {
+  return Word.consumers + consumer * CONSUMER_WORDS;
+}
+
+/** Sizes of one session's shared memory. */
+export interface RingGeometry {
+  /** A power of two, at least 64; the ring's payload, headers and padding. */
+  readonly capacityBytes: number;
+  /** One output area; there are `outputCount`. */
+  readonly outputBytes: number;
+  readonly outputCount: number;
+}
+
+/** Offset of output area `index`. */
+export function outputOffset(geometry: RingGeometry, index: number): number {
+  return RING_OFFSET + geometry.capacityBytes + SLACK_BYTES + index * (geometry.outputBytes + SLACK_BYTES);
+}
+
+/** Bytes of shared memory that a geometry needs. */
+export function memoryBytes(geometry: RingGeometry): number {
+  return outputOffset(geometry, geometry.outputCount);
+}
+
+/** Size of a record in the ring, with header and padding. */
+export function recordBytes(payloadBytes: number): number {
+  return (HEADER_BYTES + payloadBytes + ALIGN_BYTES - 1) & ~(ALIGN_BYTES - 1);
+}

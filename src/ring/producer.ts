@@ -1,0 +1,137 @@
+/**
+ * The ring's writing side. One thread, the log worker. It never waits: a full ring is an answer, and the caller decides
+ * what to do about it. It wakes a consumer only when that consumer has said that it sleeps.
+ */
+
+import { type Doorbell, ring } from './doorbell.ts';
+import {
+  ALIGN_BYTES,
+  CONSUMER_COUNT,
+  CONTROL_OFFSET,
+  ConsumerState,
+  ConsumerWord,
+  consumerBase,
+  HEADER_BYTES,
+  PADDING,
+  RING_OFFSET,
+  recordBytes,
+  Word,
+} from './layout.ts';
+
+export class RingProducer {
+  readonly #words: Int32Array;
+  readonly #capacity: number;
+  readonly #doorbells: readonly (Doorbell | undefined)[];
+  /** Position (unsigned, wraps at 2^32) of the next record. The producer's own copy of Word.tail. */
+  #tail: number;
+  /** Payload bytes of the claim in progress; 0 = none. */
+  #claimed = 0;
+
+  /**
+   * @param memory shared memory laid out as ./layout.ts says
+   * @param capacityBytes the geometry's capacity
+   * @param doorbells one a consumer; undefined for one that never sleeps (the log thread itself)
+   */
+  constructor(memory: WebAssembly.Memory, capacityBytes: number, doorbells: readonly (Doorbell | undefined)[]) {
+    this.#words = new Int32Array(memory.buffer);
+    this.#capacity = capacityBytes;
+    this.#doorbells = doorbells;
+    this.#tail = Atomics.load(this.#words, CONTROL_OFFSET + Word.tail) >>> 0;
+  }
+
+  /** Position after the last committed record: what a consumer that starts now has not seen. */
+  get tail(): number {
+    return this.#tail;
+  }
+
+  /**
+   * Claims contiguous bytes for one record: `wantBytes` if they are there, else as many as are, but not fewer than
+   * `leastBytes`.
+   * @returns byte offset of the payload in the shared memory, or -1 when the ring is full (no throw: full is normal).
+   * The bytes are private to the producer until `commit`; a second claim replaces the first. {@link claimedBytes} tells
+   * how many there are. Thread: producer only. Layout: ./layout.ts, record header.
+   */
+  tryClaim(wantBytes: number, leastBytes: number): number {
+    this.#claimed = 0;
+    let free = this.#capacity - this.#usedBytes();
+    let index = this.#tail & (this.#capacity - 1);
+    let contiguous = Math.min(free, this.#capacity - index);
+    if (contiguous < recordBytes(leastBytes)) {
+      const rest = this.#capacity - index;
+      // Only a lap's end may be skipped, and only when the record then fits at the start.
+      if (contiguous < rest || free - rest < recordBytes(leastBytes)) return -1;
+      this.#pad(index, rest);
+      free -= rest;
+      index = 0;
+      contiguous = Math.min(free, this.#capacity);
+    }
+    this.#claimed = Math.min(wantBytes, contiguous - HEADER_BYTES);
+    return RING_OFFSET + index + HEADER_BYTES;
+  }
+
+  /** Payload bytes of the claim in progress. */
+  get claimedBytes(): number {
+    return this.#claimed;
+  }
+
+  /**
+   * Publishes the first `usedBytes` of the claim as one record of `stream` and wakes the consumers that sleep.
+   * 0 gives the claim back. Throws RangeError when more is committed than was claimed.
+   */
+  commit(usedBytes: number, stream: number): void {
+    if (usedBytes > this.#claimed) throw new RangeError(`ring: commit of ${usedBytes} of ${this.#claimed} bytes`);
+    this.#claimed = 0;
+    if (usedBytes === 0) return;
+    const header = (RING_OFFSET + (this.#tail & (this.#capacity - 1))) >> 2;
+    this.#words[header] = usedBytes;
+    this.#words[header + 1] = stream;
+    this.#publish(recordBytes(usedBytes));
+    for (let consumer = 0; consumer < CONSUMER_COUNT; consumer++) {
+      const doorbell = this.#doorbells[consumer];
+      if (doorbell) ring(this.#words, consumerBase(consumer) + ConsumerWord.sleeps, doorbell);
+    }
+  }
+
+  /** Says that no record will follow, and wakes everyone. */
+  end(): void {
+    Atomics.store(this.#words, CONTROL_OFFSET + Word.ended, 1);
+    for (let consumer = 0; consumer < CONSUMER_COUNT; consumer++) this.#doorbells[consumer]?.ring();
+  }
+
+  /** Bytes that some active consumer has not released. Lets a consumer in that has asked for it. */
+  #usedBytes(): number {
+    let used = 0;
+    for (let consumer = 0; consumer < CONSUMER_COUNT; consumer++) {
+      const base = consumerBase(consumer);
+      const state = Atomics.load(this.#words, base + ConsumerWord.state);
+      if (state === ConsumerState.requested) this.#admit(base);
+      else if (state === ConsumerState.active)
+        used = Math.max(used, (this.#tail - (Atomics.load(this.#words, base + ConsumerWord.head) >>> 0)) >>> 0);
+    }
+    return used;
+  }
+
+  /** Only here, between two claims, is it certain that nothing from the tail on is being overwritten. */
+  #admit(base: number): void {
+    Atomics.store(this.#words, base + ConsumerWord.head, this.#tail | 0);
+    Atomics.compareExchange(this.#words, base + ConsumerWord.state, ConsumerState.requested, ConsumerState.active);
+  }
+
+  /** Lets consumers in that have asked for it, without claiming. The log worker calls it when its doorbell rang. */
+  admitConsumers(): void {
+    this.#usedBytes();
+  }
+
+  #pad(index: number, bytes: number): void {
+    if (bytes % ALIGN_BYTES !== 0) throw new RangeError(`ring: padding of ${bytes} bytes`);
+    const header = (RING_OFFSET + index) >> 2;
+    this.#words[header] = PADDING;
+    this.#words[header + 1] = bytes;
+    this.#publish(bytes);
+  }
+
+  #publish(bytes: number): void {
+    this.#tail = (this.#tail + bytes) >>> 0;
+    Atomics.store(this.#words, CONTROL_OFFSET + Word.tail, this.#tail | 0);
+  }
+}

@@ -1,0 +1,73 @@
+/**
+ * Entry of the log worker: wires ring, kernel, drivers and pump together for one task. A Piscina task that ends when
+ * the container has ended; its promise is the thread's lifetime, its result the counters.
+ */
+
+import { receiveMessageOnPort } from 'node:worker_threads';
+import { Diag } from '../src/diag/diag.ts';
+import { loadKernel } from '../src/kernel/kernel.ts';
+import { newCounters } from '../src/log/counters.ts';
+import type { LogDriver } from '../src/log/driver.ts';
+import { FileSink } from '../src/log/file-sink.ts';
+import { K8sFile } from '../src/log/k8s-file.ts';
+import { Pump, type PumpCommand } from '../src/log/pump.ts';
+import { Timestamp } from '../src/log/timestamp.ts';
+import { sys } from '../src/native/sys.ts';
+import type { FromLogWorker, LogCounters, LogTask, ToLogWorker } from '../src/proto/log-messages.ts';
+import { RingConsumer } from '../src/ring/consumer.ts';
+import { Doorbell, declareAwake, declareSleep } from '../src/ring/doorbell.ts';
+import { outputOffset, Word } from '../src/ring/layout.ts';
+import { RingProducer } from '../src/ring/producer.ts';
+
+/** The log thread's place among the ring's consumers. */
+const OWN_CONSUMER = 0;
+
+export default function run(task: LogTask): LogCounters {
+  const { memory, geometry, port } = task;
+  const counters = newCounters();
+  const diag = new Diag(sys, task.logLevel);
+  const words = new Int32Array(memory.buffer);
+  const doorbell = new Doorbell(sys, task.doorbellFd);
+  const kernel = loadKernel(memory);
+  const drivers = task.targets.map(
+    (target, index): LogDriver =>
+      new K8sFile({
+        memory,
+        kernel,
+        timestamp: new Timestamp(sys),
+        sink: new FileSink(sys, diag, counters, target.path, target.fd),
+        counters,
+        firstState: 2 * index,
+        outputs: [outputOffset(geometry, 2 * index), outputOffset(geometry, 2 * index + 1)],
+        outputBytes: geometry.outputBytes,
+      }),
+  );
+  const pump = new Pump({
+    sys,
+    diag,
+    bytes: new Uint8Array(memory.buffer),
+    producer: new RingProducer(memory, geometry.capacityBytes, []),
+    cursor: new RingConsumer(memory, geometry.capacityBytes, OWN_CONSUMER, undefined),
+    drivers,
+    sources: task.sources,
+    counters,
+    doorbell,
+    declareSleep: () => declareSleep(words, Word.producerSleeps),
+    declareAwake: () => declareAwake(words, Word.producerSleeps),
+    nextCommand: () => toCommand(receiveMessageOnPort(port)?.message),
+  });
+  const ready: FromLogWorker = { kind: 'ready' };
+  port.postMessage(ready);
+  pump.run();
+  for (const driver of drivers) {
+    if (task.syncLog) driver.sync();
+    driver.close();
+  }
+  return counters;
+}
+
+function toCommand(message: ToLogWorker | undefined): PumpCommand | undefined {
+  if (message === undefined) return undefined;
+  if (message.kind === 'begin') return 'begin';
+  return message.drain ? 'drain' : 'stop';
+}
