@@ -1,0 +1,105 @@
+/**
+ * The form of every e2e test: a promise, checked for each conmon under test and for each runtime it names, in a
+ * workspace of its own, and after each case the check that nothing was left behind.
+ */
+import t, { type Test } from 'tap';
+import { Container, type ContainerOptions } from './container.ts';
+import { type Monitor, type MonitorName, monitors } from './monitors.ts';
+import { findRuntime, type Runtime, type RuntimeName } from './runtimes.ts';
+import { Workspace } from './workspace.ts';
+
+export interface PromiseOptions {
+  /** Repeat for these runtimes. Without it the case brings fake ones. */
+  readonly runtimes?: readonly RuntimeName[];
+  /** A conmon that does it otherwise, and why. The case sees it as `differs` and checks what that conmon really does. */
+  readonly differs?: Readonly<Partial<Record<MonitorName, string>>>;
+  /** A conmon that cannot be held to it at all, and why: the case does not run for it. */
+  readonly excludes?: Readonly<Partial<Record<MonitorName, string>>>;
+  /** The case leaves something behind on purpose and looks after it itself. */
+  readonly keepsLeftovers?: boolean;
+  readonly timeoutMs?: number;
+}
+
+export class Case {
+  readonly t: Test;
+  readonly workspace: Workspace;
+  readonly monitor: Monitor;
+  /** Why this conmon does it otherwise; undefined = it must keep the promise. */
+  readonly differs: string | undefined;
+  readonly containers: Container[] = [];
+  readonly #runtime: Runtime | undefined;
+
+  constructor(
+    t: Test,
+    workspace: Workspace,
+    monitor: Monitor,
+    runtime: Runtime | undefined,
+    differs: string | undefined,
+  ) {
+    this.t = t;
+    this.workspace = workspace;
+    this.monitor = monitor;
+    this.#runtime = runtime;
+    this.differs = differs;
+  }
+
+  /** The runtime of this round. Throws in a case that has none. */
+  get runtime(): Runtime {
+    if (this.#runtime === undefined) {
+      throw new Error('this case runs without a real runtime');
+    }
+    return this.#runtime;
+  }
+
+  /** Starts a conmon for a container: under the case's runtime unless the options bring another. */
+  container(options: ContainerOptions): Container {
+    const container = new Container(this.workspace, this.monitor, this.#runtime, options);
+    this.containers.push(container);
+    return container;
+  }
+}
+
+/** Declares a promise, `title`, and how it is checked. */
+export function promise(title: string, options: PromiseOptions, check: (c: Case) => Promise<void>): void {
+  for (const monitor of monitors()) {
+    for (const runtimeName of options.runtimes ?? [undefined]) {
+      const name = `${title} [${runtimeName === undefined ? monitor.name : `${monitor.name}, ${runtimeName}`}]`;
+      const excluded = options.excludes?.[monitor.name];
+      if (excluded !== undefined) {
+        t.comment(`${name}: not run, ${excluded}`);
+        continue;
+      }
+      t.test(name, { timeout: options.timeoutMs ?? 60_000 }, async (t) => {
+        const workspace = new Workspace();
+        try {
+          const differs = options.differs?.[monitor.name];
+          if (differs !== undefined) {
+            t.comment(`differs: ${differs}`);
+          }
+          const runtime = runtimeName === undefined ? undefined : findRuntime(runtimeName, workspace);
+          const c = new Case(t, workspace, monitor, runtime, differs);
+          try {
+            await check(c);
+          } catch (error) {
+            for (const { conmon } of c.containers) {
+              t.comment(`conmon stdout: ${JSON.stringify(conmon.stdout)} stderr: ${JSON.stringify(conmon.stderr)}`);
+            }
+            throw error;
+          } finally {
+            await workspace.runDeferred();
+          }
+          if (!options.keepsLeftovers) {
+            await workspace.expectNothingLeft();
+            t.strictSame(
+              c.containers.flatMap((container) => container.strayFiles()),
+              [],
+              'no stray file is left',
+            );
+          }
+        } finally {
+          workspace.destroy();
+        }
+      });
+    }
+  }
+}
