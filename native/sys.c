@@ -323,6 +323,15 @@ static napi_value sys_getpgid(napi_env env, napi_callback_info info)
 	ANSWER(env, getpgid(pid));
 }
 
+/* exitNow(status): _exit; no thread is joined, so that none that waits in a call of its own can hold the process back */
+static napi_value sys_exit_now(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	int status = arg_int(&a, 0);
+	REFUSE_IF(env, a.bad);
+	_exit(status);
+}
+
 /* Pointers to the NUL-terminated strings of a block, then NULL. The caller frees; NULL when memory is short. */
 static char **pointers_into(struct bytes block)
 {
@@ -707,6 +716,7 @@ NAPI_MODULE_INIT()
 		{"waitpid", sys_waitpid},
 		{"kill", sys_kill},
 		{"getpgid", sys_getpgid},
+		{"exitNow", sys_exit_now},
 		{"spawn", sys_spawn},
 		{"socket", sys_socket},
 		{"socketpair", sys_socketpair},

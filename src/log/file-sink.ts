@@ -5,8 +5,7 @@
 
 import { closeSync, fstatSync, fsyncSync, ftruncateSync } from 'node:fs';
 import type { Diag } from '../diag/diag.ts';
-import { errorText } from '../diag/error.ts';
-import type { Sys } from '../native/sys.ts';
+import { failureText, type Sys } from '../native/sys.ts';
 import type { LogCounters } from '../proto/log-messages.ts';
 
 const NEWLINE = 0x0a;
@@ -53,7 +52,7 @@ export class FileSink {
       fsyncSync(this.#fd);
     } catch (error) {
       // EINVAL: a FIFO or device, which has nothing to make durable (fsync(2)).
-      this.#diag.debug(`Failed to sync log file ${this.#path}: ${errorText(error)}`);
+      this.#diag.debug(`Failed to sync log file ${this.#path}: ${failureText(error)}`);
     }
   }
 
@@ -81,7 +80,7 @@ export class FileSink {
     try {
       ftruncateSync(this.#fd, this.#sizeBytes);
     } catch (error) {
-      this.#diag.warn(`failed to cut an unfinished record off log ${this.#path}: ${errorText(error)}`);
+      this.#diag.warn(`failed to cut an unfinished record off log ${this.#path}: ${failureText(error)}`);
     }
   }
 }

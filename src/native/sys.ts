@@ -62,6 +62,8 @@ export interface Sys {
   waitpid(pid: number, options: number, status: Int32Array): SysResult;
   kill(pid: number, signal: number): SysResult;
   getpgid(pid: number): SysResult;
+  /** _exit(2): ends the process at once, whatever its threads are waiting for. Answers only when `status` is no number. */
+  exitNow(status: number): SysResult;
   /** vfork + execve. The pid, or -errno when the child could not be set up or executed (no zombie is left). */
   spawn(spec: SpawnSpec): SysResult;
   /** socket(AF_UNIX, type, 0). */
@@ -152,6 +154,12 @@ function open(): Sys {
         s.nofileHard,
       ),
   };
+}
+
+/** Why a node:fs call failed, in libc's words as C programs print them; the message of anything else that was thrown. */
+export function failureText(error: unknown): string {
+  if (error instanceof Error && 'errno' in error && typeof error.errno === 'number') return sys.strerror(error.errno);
+  return error instanceof Error ? error.message : String(error);
 }
 
 /** The real thing. Loading costs 0.3 ms; a thread that imports this module has its own. */

@@ -1,0 +1,190 @@
+/**
+ * The story of one session, in order: read what the launcher and the command line say, take over as a daemon, run the
+ * session's table, end with the container's status. Main thread. Only wiring: what each step does is in its room.
+ */
+
+import { openSync } from 'node:fs';
+import { constants } from 'node:os';
+import { type Options, parseCommandLine, readRawArgv } from './cli/index.ts';
+import { Diag } from './diag/diag.ts';
+import { errorText } from './diag/error.ts';
+import { openLog } from './log/open-log.ts';
+import { PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG } from './native/constants.ts';
+import { sys } from './native/sys.ts';
+import type { LogFileTarget } from './proto/log-messages.ts';
+import { STDERR, STDOUT } from './proto/stream.ts';
+import { syncKey } from './proto/sync-message.ts';
+import { Discard } from './session/discard.ts';
+import { Environment } from './session/environment.ts';
+import { replaceFile } from './session/exit-files.ts';
+import { type Launch, parseLaunch, pipeFd } from './session/launch.ts';
+import { lowerOomScore } from './session/oom-score.ts';
+import { Reaper } from './session/reaper.ts';
+import { Session, type StartOutput } from './session/session.ts';
+import { openStdio, type Stdio } from './session/stdio.ts';
+import { SyncPipe } from './session/sync-pipe.ts';
+
+declare const CONMON_VERSION: string;
+declare const CONMON_COMMIT: string;
+
+/** Bytes of the launcher's status pipe (docs/adr/0003-launcher-hand-over.md). */
+const READY = 'R';
+const STAY = 'S';
+const FORWARDED = ['SIGTERM', 'SIGINT', 'SIGQUIT'] as const;
+
+/** Everything that can fail as an option error, done before the caller hears that conmon is ready. */
+interface Prepared {
+  readonly launch: Launch;
+  readonly environment: Environment;
+  readonly syncFd: number;
+  /** Fds of the caller's that the runtime gets and that are closed before the exit notice. */
+  readonly leakedFds: readonly number[];
+  readonly logFiles: readonly LogFileTarget[];
+  readonly stdio: Stdio | undefined;
+}
+
+function main(): void {
+  const launch = parseLaunch(process.env['CONMON_LAUNCHER'], process.ppid);
+  const commandLine = parseCommandLine({
+    argv: process.argv.slice(2),
+    rawArgv: readRawArgv,
+    env: process.env,
+    cwd: () => process.cwd(),
+    version: CONMON_VERSION,
+    commit: CONMON_COMMIT,
+  });
+  if (commandLine.kind === 'help') {
+    const { helpText } = require('./help.cjs') as typeof import('./cli/help.ts');
+    void helpText(CONMON_VERSION).then((text) => leave(text, '', 0));
+    return;
+  }
+  if (commandLine.kind === 'exit') {
+    leave(commandLine.stdout, commandLine.stderr, commandLine.status);
+    return;
+  }
+  const { options } = commandLine;
+  const diag = new Diag(sys, options.logLevel);
+  for (const warning of commandLine.warnings) diag.warn(warning);
+  runSession(options, diag, prepare(launch, options, diag));
+}
+
+/** Throws ConmonError for what the caller must hear about. */
+function prepare(launch: Launch, options: Options, diag: Diag): Prepared {
+  const environment = Environment.take(launch.environFd);
+  const syncFd = pipeFd(sys, '_OCI_SYNCPIPE', process.env['_OCI_SYNCPIPE']);
+  const startFd = pipeFd(sys, '_OCI_STARTPIPE', process.env['_OCI_STARTPIPE']);
+  const attachFd = options.execAttach ? pipeFd(sys, '_OCI_ATTACHPIPE', process.env['_OCI_ATTACHPIPE']) : -1;
+  if (options.execAttach && attachFd === -1) throw new Error('--attach specified but _OCI_ATTACHPIPE was not');
+  // The launcher has read the start pipe; only an exec with attach waits for it once more.
+  if (startFd > 2 && !options.execAttach) sys.close(startFd);
+  const ours = new Set([syncFd, startFd, attachFd, launch.statusFd, launch.environFd]);
+  const logFiles = options.logTargets.flatMap((target) =>
+    target.driver === 'k8s-file' ? [{ driver: target.driver, path: target.path, fd: openLog(target.path) }] : [],
+  );
+  const passthrough = options.logTargets.some((target) => target.driver === 'passthrough');
+  return {
+    launch,
+    environment,
+    syncFd,
+    leakedFds: launch.entryFds.filter((fd) => !ours.has(fd)),
+    logFiles,
+    stdio: passthrough ? undefined : openStdio(sys, diag, { stdin: options.stdin, logged: logFiles.length > 0 }),
+  };
+}
+
+function runSession(options: Options, diag: Diag, prepared: Prepared): void {
+  const { launch, syncFd, stdio } = prepared;
+  const oomScoreAdj = lowerOomScore(diag);
+  const subreaper = sys.prctl(PR_SET_CHILD_SUBREAPER, 1);
+  if (subreaper < 0) throw new Error(`Failed to set as subreaper ${sys.strerror(subreaper)}`);
+  sys.prctlSetName('conmon');
+  const reaper = new Reaper(sys, diag);
+  const session = new Session({
+    sys,
+    diag,
+    options,
+    launch,
+    environment: prepared.environment,
+    reaper,
+    syncPipe: new SyncPipe(sys, diag, syncKey(options.apiVersion, options.exec), syncFd),
+    stdio,
+    leakedFds: prepared.leakedFds,
+    oomScoreAdj,
+    startOutput: outputStarter(options, diag, prepared),
+    onDone: (status) => sys.exitNow(status),
+  });
+  process.on('SIGCHLD', () => reaper.reap());
+  for (const name of FORWARDED)
+    process.on(name, () => session.post({ type: 'signal', signal: constants.signals[name] }));
+  if (options.conmonPidfile !== undefined) {
+    const failure = replaceFile(options.conmonPidfile, String(process.pid));
+    if (failure !== undefined) throw new Error(`Failed to write conmon pidfile: ${failure}`);
+  }
+  keepAlive();
+  if (stdio !== undefined) disconnectStandardStreams();
+  handOver(launch, options.sync);
+  session.post({ type: 'start' });
+  if (stdio === undefined) disconnectStandardStreams();
+}
+
+/** With log files a worker reads the output, else nobody looks at it. The thread's code is loaded behind the runtime. */
+function outputStarter(options: Options, diag: Diag, { logFiles, stdio }: Prepared): StartOutput {
+  return (_session, onEnded) => {
+    if (stdio === undefined) return undefined;
+    if (logFiles.length === 0) return new Discard([stdio.stdoutFd, stdio.stderrFd], () => onEnded(undefined));
+    const { LogWorker, WorkerPool } = require('./threads.cjs') as typeof import('./threads/index.ts');
+    const plan = {
+      sources: [
+        { fd: stdio.stdoutFd, stream: STDOUT },
+        { fd: stdio.stderrFd, stream: STDERR },
+      ],
+      targets: logFiles,
+      syncLog: options.syncLog,
+      logLevel: options.logLevel,
+    } as const;
+    return new LogWorker(sys, diag, new WorkerPool(), plan, onEnded);
+  };
+}
+
+/** Tells the launcher to leave, or with --sync to stay; then conmon does not outlive it. */
+function handOver(launch: Launch, sync: boolean): void {
+  if (sync) {
+    sys.prctl(PR_SET_PDEATHSIG, constants.signals.SIGKILL);
+    if (process.ppid !== launch.launcherPid) sys.exitNow(1); // it was killed before we could ask for its signal
+  }
+  const byte = Buffer.from(sync ? STAY : READY);
+  sys.write(launch.statusFd, byte, 0, 1);
+  sys.close(launch.statusFd);
+}
+
+/** The caller may wait for the end of conmon's stdout and stderr (contract section 1). */
+function disconnectStandardStreams(): void {
+  const read = openSync('/dev/null', 'r');
+  const write = openSync('/dev/null', 'w');
+  sys.dup3(read, 0, 0);
+  sys.dup3(write, 1, 0);
+  sys.dup3(write, 2, 0);
+  sys.close(read);
+  sys.close(write);
+}
+
+/** Signal handlers do not keep Node running, and a session without a worker has nothing else; this does, without a wake-up. */
+function keepAlive(): void {
+  const { port1 } = new MessageChannel();
+  port1.onmessage = () => {};
+}
+
+/** Ends before a session has begun. */
+function leave(stdout: string, stderr: string, status: number): void {
+  const out = Buffer.from(stdout);
+  const err = Buffer.from(stderr);
+  sys.write(1, out, 0, out.length);
+  sys.write(2, err, 0, err.length);
+  sys.exitNow(status);
+}
+
+try {
+  main();
+} catch (error) {
+  leave('', `[conmon:e]: ${errorText(error)}\n`, 1);
+}

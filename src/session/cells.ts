@@ -1,0 +1,215 @@
+/**
+ * The cells of the session's table (./state.ts): each does one step of contract sections 1, 3 and 8 and answers the
+ * next state. Main thread; none of them waits.
+ */
+
+import { constants } from 'node:os';
+import { ConmonError, errorText } from '../diag/error.ts';
+import { PR_SET_CHILD_SUBREAPER } from '../native/constants.ts';
+import { killAdopted } from './adopted.ts';
+import { toBlock } from './environment.ts';
+import { writeExitFiles } from './exit-files.ts';
+import { readPidFile } from './pid-file.ts';
+import { runtimeArgs } from './runtime-args.ts';
+import { pendingText } from './runtime-stderr.ts';
+import type { Session } from './session.ts';
+import type { State } from './state.ts';
+import { exitStatus } from './wait-status.ts';
+
+const { SIGKILL } = constants.signals;
+/** What callers look for when --timeout was reached. */
+const TIMED_OUT = Buffer.from('command timed out');
+const NO_FDS = new Int32Array(0);
+
+/** Nothing to do. */
+export function stay(session: Session): State {
+  return session.state;
+}
+
+/** Executes the runtime, then starts what can be hidden behind it: the log worker takes longer than a fork. */
+export function startRuntime(session: Session): State {
+  const { sys, diag, options, launch, environment, stdio, oomScoreAdj } = session.parts;
+  const args = runtimeArgs(options, undefined);
+  diag.trace(`calling runtime args: ${args.join(' ')}`);
+  const { envp, listenPidOffset } = environment.forRuntime([process.pid, launch.launcherPid], options.replaceListenPid);
+  const pid = sys.spawn({
+    path: options.runtime,
+    argv: toBlock(args),
+    envp,
+    fdMap: stdio
+      ? Int32Array.of(0, stdio.childStdinFd, 1, stdio.childStdoutFd, 2, stdio.childStderrFd)
+      : Int32Array.of(0, 0, 1, 1, 2, 2),
+    keepFds: Int32Array.from(session.parts.leakedFds),
+    deathSignal: SIGKILL,
+    listenPidOffset,
+    oomScoreAdj,
+    nofileSoft: launch.nofileSoft,
+    nofileHard: launch.nofileHard,
+  });
+  if (stdio) for (const fd of [stdio.childStdinFd, stdio.childStdoutFd, stdio.childStderrFd]) sys.close(fd);
+  if (pid < 0) return failCreate(session, `Failed to execute runtime ${options.runtime}: ${sys.strerror(pid)}`);
+  session.runtimePid = pid;
+  session.parts.reaper.watch(pid, (waitStatus) => session.post({ type: 'runtimeExited', waitStatus }));
+  if (options.createTimeoutSeconds > 0) session.postLater(options.createTimeoutSeconds, { type: 'createTimeout' });
+  session.output = session.parts.startOutput(session, (counters) => {
+    if (counters) diag.debug(`log totals: ${JSON.stringify(counters)}`);
+    session.post({ type: 'outputEnded' });
+  });
+  session.parts.reaper.reap();
+  return 'creating';
+}
+
+/** The runtime has ended: reads the container's pid, tells it, and lets the output flow. */
+export function afterRuntime(session: Session, event: { waitStatus: number }): State {
+  const { options, syncPipe, reaper, diag } = session.parts;
+  session.runtimePid = -1;
+  session.cancelTimers();
+  if (session.createGivenUp !== undefined) return failCreate(session, session.createGivenUp);
+  const status = exitStatus(event.waitStatus);
+  // For exec only the missing pid is the failure (contract section 3).
+  if (!options.exec && status !== 0) return failCreate(session, `Failed to create container: exit status ${status}`);
+  const pid = readPidFile(options.containerPidfile);
+  if (typeof pid === 'string') return failCreate(session, `Failed to read pidfile: ${pid}`);
+  session.containerPid = pid;
+  diag.debug(`container PID: ${pid}`);
+  if (options.apiVersion || !options.exec) syncPipe.send(pid);
+  session.output?.begin();
+  if (options.timeoutSeconds > 0) session.postLater(options.timeoutSeconds, { type: 'timeout' });
+  reaper.watchStranger(pid, (waitStatus) => session.post({ type: 'containerExited', waitStatus }));
+  reaper.forgetUnknown();
+  return 'running';
+}
+
+/** Tells the caller why there is no container, with the runtime's own words when it left some. No exit files then. */
+export function failCreate(session: Session, reason: string): State {
+  const { diag, syncPipe, stdio, sys } = session.parts;
+  const words = stdio ? pendingText(sys, stdio.stderrFd) : Buffer.alloc(0);
+  if (words.length > 0) diag.warn(`runtime stderr: ${words.toString()}`);
+  diag.error(reason);
+  syncPipe.send(-1, words.length > 0 ? words : Buffer.from(reason));
+  session.status = 1;
+  session.cancelTimers();
+  session.output?.end(false);
+  return waitForExitCommand(session);
+}
+
+/** The runtime hangs: ends it, and what it left to us, and lets its end be told as a failure. */
+export function giveUpOnRuntime(session: Session): State {
+  const { options, sys } = session.parts;
+  session.createGivenUp = `Runtime ${options.runtime} did not create the container within ${options.createTimeoutSeconds} seconds`;
+  if (session.runtimePid > 0) sys.kill(session.runtimePid, SIGKILL);
+  killAdopted(sys, session.runtimePid);
+  return 'creating';
+}
+
+export function forwardToRuntime(session: Session, event: { signal: number }): State {
+  // Nothing was started yet: conmon just ends (contract section 1).
+  if (session.runtimePid <= 0) {
+    session.status = 1;
+    return done(session);
+  }
+  session.parts.sys.kill(session.runtimePid, event.signal);
+  return 'creating';
+}
+
+export function forwardToContainer(session: Session, event: { signal: number }): State {
+  const result = session.parts.sys.kill(session.containerPid, event.signal);
+  // It may have ended just now: its status is then waiting for us.
+  if (result < 0) session.parts.reaper.reap();
+  return session.state;
+}
+
+export function containerGone(session: Session, event: { waitStatus: number }): State {
+  session.containerStatus = exitStatus(event.waitStatus);
+  return drain(session, true);
+}
+
+/** --timeout: the container's process group is killed at once; what it wrote and we have not read is left. */
+export function killContainer(session: Session): State {
+  const { sys, diag } = session.parts;
+  diag.info('Timed out, killing the container');
+  session.timedOut = true;
+  const group = sys.getpgid(session.containerPid);
+  // kill(-1) would be everything on the machine.
+  sys.kill(group > 1 ? -group : session.containerPid, SIGKILL);
+  session.containerStatus = -1;
+  return drain(session, false);
+}
+
+function drain(session: Session, all: boolean): State {
+  session.cancelTimers();
+  if (session.output) session.output.end(all);
+  else session.post({ type: 'outputEnded' });
+  return 'draining';
+}
+
+/** Contract section 8, steps 4 to 7: the notices, in their order. */
+export function finish(session: Session): State {
+  const { options, sys, diag, syncPipe, leakedFds } = session.parts;
+  for (const fd of leakedFds) sys.close(fd);
+  session.status = session.containerStatus & 0xff;
+  for (const failure of writeExitFiles(options, session.containerStatus)) {
+    diag.error(failure);
+    session.status = 1;
+  }
+  if (options.exec) syncPipe.send(session.containerStatus, session.timedOut ? TIMED_OUT : undefined);
+  return waitForExitCommand(session);
+}
+
+function waitForExitCommand(session: Session): State {
+  const { options } = session.parts;
+  if (options.exitCommand === undefined) return done(session);
+  if (options.exitDelaySeconds > 0) session.postLater(options.exitDelaySeconds, { type: 'exitDelayOver' });
+  else session.post({ type: 'exitDelayOver' });
+  return 'ending';
+}
+
+/** Contract section 8, step 8. conmon is no subreaper while the command runs, so that what it leaves is init's. */
+export function runExitCommand(session: Session): State {
+  const { sys, diag, options, environment, reaper, launch, oomScoreAdj } = session.parts;
+  if (session.exitCommandStarted || options.exitCommand === undefined) return 'ending';
+  session.exitCommandStarted = true;
+  session.cancelTimers();
+  session.parts.syncPipe.close();
+  if (sys.prctl(PR_SET_CHILD_SUBREAPER, 0) < 0) diag.warn('Failed to disable self subreaper attribute');
+  try {
+    const pid = sys.spawn({
+      path: options.exitCommand,
+      argv: toBlock([options.exitCommand, ...options.exitCommandArgs]),
+      envp: environment.untouched().envp,
+      fdMap: Int32Array.of(0, 0, 1, 1, 2, 2),
+      keepFds: NO_FDS,
+      deathSignal: 0,
+      listenPidOffset: -1,
+      oomScoreAdj,
+      nofileSoft: launch.nofileSoft,
+      nofileHard: launch.nofileHard,
+    });
+    if (pid < 0)
+      throw new ConmonError('EXIT_COMMAND', `Failed to execute exit command ${options.exitCommand}:`, {
+        reason: sys.strerror(pid),
+      });
+    reaper.watch(pid, (waitStatus) => session.post({ type: 'exitCommandExited', waitStatus }));
+    reaper.reap();
+    return 'ending';
+  } catch (error) {
+    diag.error(errorText(error));
+    session.status = 1;
+    return done(session);
+  }
+}
+
+export function finishExitCommand(session: Session, event: { waitStatus: number }): State {
+  const status = exitStatus(event.waitStatus);
+  if (status !== 0) {
+    session.parts.diag.warn(`exit command failed with status ${status}`);
+    session.status = status;
+  }
+  return done(session);
+}
+
+function done(session: Session): State {
+  session.cancelTimers();
+  session.parts.onDone(session.status);
+  return 'ended';
+}

@@ -1,0 +1,109 @@
+/**
+ * One container or exec session: a value that holds everything that belongs to it. What happens when is the table in
+ * ./state.ts; what each step does is in ./cells.ts. Main thread. There is no module-level state, so that one process
+ * can hold several.
+ */
+
+import type { Options } from '../cli/options.ts';
+import type { Diag } from '../diag/diag.ts';
+import type { Sys } from '../native/sys.ts';
+import type { LogCounters } from '../proto/log-messages.ts';
+import type { Environment } from './environment.ts';
+import type { Launch } from './launch.ts';
+import type { Reaper } from './reaper.ts';
+import { type SessionEvent, type State, step } from './state.ts';
+import type { Stdio } from './stdio.ts';
+import type { SyncPipe } from './sync-pipe.ts';
+
+/** Who reads the container's output; src/threads implements it with a worker, ./discard.ts without. */
+export interface OutputReader {
+  /** The runtime is done with the pipes: the container's bytes may be read. */
+  begin(): void;
+  /** The container is gone: read what is there without waiting (`drain`), or only flush; then `ended` is called. */
+  end(drain: boolean): void;
+}
+
+/** Makes the reader of a session's output. `onEnded` is called once, with the totals. Takes over the two read ends. */
+export type StartOutput = (
+  session: Session,
+  onEnded: (counters: LogCounters | undefined) => void,
+) => OutputReader | undefined;
+
+/** What a session is made of; the caller wires it (src/main.ts). */
+export interface SessionParts {
+  readonly sys: Sys;
+  readonly diag: Diag;
+  readonly options: Options;
+  readonly launch: Launch;
+  readonly environment: Environment;
+  readonly reaper: Reaper;
+  readonly syncPipe: SyncPipe;
+  /** Undefined with the passthrough driver: the runtime gets conmon's own streams. */
+  readonly stdio: Stdio | undefined;
+  /** Fds that the caller left open for the container, ascending: kept for the runtime, closed before the exit notice. */
+  readonly leakedFds: readonly number[];
+  /** conmon's oom_score_adj from before; '' = unknown. */
+  readonly oomScoreAdj: string;
+  readonly startOutput: StartOutput;
+  /** Called once, with conmon's exit status, when everything is done. */
+  readonly onDone: (status: number) => void;
+}
+
+export class Session {
+  readonly parts: SessionParts;
+  state: State = 'creating';
+  /** -1 when there is none (any longer). */
+  runtimePid = -1;
+  containerPid = -1;
+  /** Exit status of the container as callers see it; -1 after a timeout. */
+  containerStatus = -1;
+  timedOut = false;
+  exitCommandStarted = false;
+  /** Why the runtime was given up on; undefined while it was not. */
+  createGivenUp: string | undefined;
+  /** conmon's own exit status, as far as it is known. */
+  status = 0;
+  output: OutputReader | undefined;
+  readonly timers = new Set<ReturnType<typeof setTimeout>>();
+  readonly #queue: SessionEvent[] = [];
+  #stepping = false;
+
+  constructor(parts: SessionParts) {
+    this.parts = parts;
+  }
+
+  /** Something happened. Events are taken one after the other, those that a step itself raises after it. */
+  post(event: SessionEvent): void {
+    this.#queue.push(event);
+    if (this.#stepping) return;
+    this.#stepping = true;
+    try {
+      for (let next = this.#queue.shift(); next !== undefined; next = this.#queue.shift()) {
+        const before = this.state;
+        this.state = step(this, next);
+        this.parts.diag.trace(`session: ${before} --${next.type}--> ${this.state}`);
+      }
+    } finally {
+      this.#stepping = false;
+    }
+  }
+
+  /** Posts `event` after so many seconds, however many. */
+  postLater(seconds: number, event: SessionEvent): void {
+    // setTimeout takes 2^31 - 1 ms; longer waits are made of several.
+    const stepMs = Math.min(seconds * 1000, 2 ** 31 - 1);
+    const timer = setTimeout(() => {
+      this.timers.delete(timer);
+      const left = seconds - stepMs / 1000;
+      if (left > 0) this.postLater(left, event);
+      else this.post(event);
+    }, stepMs);
+    this.timers.add(timer);
+  }
+
+  /** No event of {@link postLater} comes any more. */
+  cancelTimers(): void {
+    for (const timer of this.timers) clearTimeout(timer);
+    this.timers.clear();
+  }
+}

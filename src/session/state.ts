@@ -1,0 +1,118 @@
+/**
+ * The behaviour of a session as a table: rows are states, columns are events, cells are small named functions that act
+ * and answer the next state. A new behaviour is a new cell. Cells: ./cells.ts. Main thread.
+ */
+
+import {
+  afterRuntime,
+  containerGone,
+  finish,
+  finishExitCommand,
+  forwardToContainer,
+  forwardToRuntime,
+  giveUpOnRuntime,
+  killContainer,
+  runExitCommand,
+  startRuntime,
+  stay,
+} from './cells.ts';
+import type { Session } from './session.ts';
+
+/**
+ * creating: until the runtime has created the container; running; draining: the container is gone, its last output is
+ * not yet written; ending: the notices are out, the exit command waits or runs; ended.
+ */
+export type State = 'creating' | 'running' | 'draining' | 'ending' | 'ended';
+
+export type SessionEvent =
+  /** The caller's go: everything is set up. */
+  | { readonly type: 'start' }
+  | { readonly type: 'runtimeExited'; readonly waitStatus: number }
+  | { readonly type: 'containerExited'; readonly waitStatus: number }
+  /** The output is written and closed. */
+  | { readonly type: 'outputEnded' }
+  /** --timeout */
+  | { readonly type: 'timeout' }
+  /** --create-timeout */
+  | { readonly type: 'createTimeout' }
+  | { readonly type: 'signal'; readonly signal: number }
+  /** --exit-delay is over. */
+  | { readonly type: 'exitDelayOver' }
+  | { readonly type: 'exitCommandExited'; readonly waitStatus: number };
+
+/** One cell: acts on the session, answers the state that follows. */
+export type Cell<T extends SessionEvent['type']> = (
+  session: Session,
+  event: Extract<SessionEvent, { type: T }>,
+) => State;
+
+type Row = { readonly [T in SessionEvent['type']]: Cell<T> };
+
+/** Nothing to do: what the event is about is over or has not begun. */
+const none = stay;
+
+export const TABLE: Readonly<Record<State, Row>> = {
+  creating: {
+    start: startRuntime,
+    runtimeExited: afterRuntime,
+    containerExited: none,
+    outputEnded: none,
+    timeout: none,
+    createTimeout: giveUpOnRuntime,
+    signal: forwardToRuntime,
+    exitDelayOver: none,
+    exitCommandExited: none,
+  },
+  running: {
+    start: none,
+    runtimeExited: none,
+    containerExited: containerGone,
+    outputEnded: none,
+    timeout: killContainer,
+    createTimeout: none,
+    signal: forwardToContainer,
+    exitDelayOver: none,
+    exitCommandExited: none,
+  },
+  draining: {
+    start: none,
+    runtimeExited: none,
+    containerExited: none,
+    outputEnded: finish,
+    timeout: none,
+    createTimeout: none,
+    signal: none,
+    exitDelayOver: none,
+    exitCommandExited: none,
+  },
+  ending: {
+    start: none,
+    runtimeExited: none,
+    containerExited: none,
+    outputEnded: none,
+    timeout: none,
+    createTimeout: none,
+    // Who ends conmon while it waits for --exit-delay wants the clean-up now, not none.
+    signal: runExitCommand,
+    exitDelayOver: runExitCommand,
+    exitCommandExited: finishExitCommand,
+  },
+  ended: {
+    start: none,
+    runtimeExited: none,
+    containerExited: none,
+    outputEnded: none,
+    timeout: none,
+    createTimeout: none,
+    signal: none,
+    exitDelayOver: none,
+    exitCommandExited: none,
+  },
+};
+
+/** Looks the event up and runs its cell. */
+export function step(session: Session, event: SessionEvent): State {
+  // The table pairs each event type with a cell of that type, which TypeScript cannot follow through the look-up.
+  const cell = TABLE[session.state][event.type] as Cell<SessionEvent['type']>;
+  return cell(session, event);
+}

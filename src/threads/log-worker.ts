@@ -1,0 +1,118 @@
+/**
+ * The main thread's handle of a session's log worker: makes the shared memory, starts the thread, passes messages and
+ * decides what happens when the thread dies. It never touches stream bytes.
+ */
+
+import { MessageChannel, type MessagePort } from 'node:worker_threads';
+import type { Diag, DiagLevel } from '../diag/diag.ts';
+import { ConmonError, errorText } from '../diag/error.ts';
+import { createMemory } from '../kernel/kernel.ts';
+import type { Sys } from '../native/sys.ts';
+import type { FromLogWorker, LogCounters, LogFileTarget, LogTask, ToLogWorker } from '../proto/log-messages.ts';
+import type { Stream } from '../proto/stream.ts';
+import { Doorbell } from '../ring/doorbell.ts';
+import { ConsumerState, ConsumerWord, consumerBase, memoryBytes, type RingGeometry } from '../ring/layout.ts';
+import type { WorkerPool } from './pool.ts';
+
+/** Ring and output areas: small enough for the second-level cache, large enough for one write a read. */
+const CAPACITY_BYTES = 1 << 18;
+const OUTPUT_BYTES = 1 << 18;
+/** Output areas of one file: stdout's and stderr's. */
+const OUTPUTS_A_TARGET = 2;
+/** Deaths after which the worker is not started again. */
+const DEATHS_MAX = 3;
+
+export interface LogWorkerPlan {
+  readonly sources: readonly { readonly fd: number; readonly stream: Stream }[];
+  readonly targets: readonly LogFileTarget[];
+  readonly syncLog: boolean;
+  readonly logLevel: DiagLevel;
+}
+
+export class LogWorker {
+  readonly #diag: Diag;
+  readonly #plan: LogWorkerPlan;
+  readonly #pool: WorkerPool;
+  readonly #onEnded: (counters: LogCounters | undefined) => void;
+  readonly #geometry: RingGeometry;
+  readonly #memory: WebAssembly.Memory;
+  readonly #doorbell: Doorbell;
+  #port: MessagePort | undefined;
+  /** What the thread was told; one that takes over is told again. */
+  readonly #told: ToLogWorker[] = [];
+  #deaths = 0;
+
+  /** Takes the fds of `plan` over. `onEnded` is called once: with the totals, or without when the worker was lost for good. */
+  constructor(
+    sys: Sys,
+    diag: Diag,
+    pool: WorkerPool,
+    plan: LogWorkerPlan,
+    onEnded: (counters: LogCounters | undefined) => void,
+  ) {
+    this.#diag = diag;
+    this.#plan = plan;
+    this.#pool = pool;
+    this.#onEnded = onEnded;
+    this.#geometry = {
+      capacityBytes: CAPACITY_BYTES,
+      outputBytes: OUTPUT_BYTES,
+      outputCount: OUTPUTS_A_TARGET * plan.targets.length,
+    };
+    this.#memory = createMemory(memoryBytes(this.#geometry));
+    // The log thread itself is consumer 0, from the first byte on.
+    new Int32Array(this.#memory.buffer)[consumerBase(0) + ConsumerWord.state] = ConsumerState.active;
+    const fd = Doorbell.createFd(sys);
+    if (fd < 0) throw new ConmonError('DOORBELL', 'Failed to create eventfd', { reason: sys.strerror(fd) });
+    this.#doorbell = new Doorbell(sys, fd);
+    this.#start();
+  }
+
+  begin(): void {
+    this.#tell({ kind: 'begin' });
+  }
+
+  end(drain: boolean): void {
+    this.#tell({ kind: 'end', drain });
+  }
+
+  #tell(message: ToLogWorker): void {
+    this.#told.push(message);
+    this.#port?.postMessage(message);
+    this.#doorbell.ring();
+  }
+
+  #start(): void {
+    const { port1, port2 } = new MessageChannel();
+    this.#port = port1;
+    port1.on('message', (message: FromLogWorker) => this.#diag.debug(`log worker: ${message.kind}`));
+    // The task's promise keeps the process alive, and that alone.
+    port1.unref();
+    for (const message of this.#told) port1.postMessage(message);
+    const task: LogTask = {
+      memory: this.#memory,
+      geometry: this.#geometry,
+      port: port2,
+      doorbellFd: this.#doorbell.fd,
+      ...this.#plan,
+    };
+    this.#pool.run<LogTask, LogCounters>('log', task, [port2]).then(
+      (counters) => this.#finish(counters),
+      (error: unknown) => this.#died(error),
+    );
+  }
+
+  #died(error: unknown): void {
+    this.#deaths++;
+    this.#diag.error(`log worker died (${this.#deaths} of ${DEATHS_MAX}): ${errorText(error)}`);
+    this.#port?.close();
+    if (this.#deaths < DEATHS_MAX) this.#start();
+    else this.#finish(undefined);
+  }
+
+  #finish(counters: LogCounters | undefined): void {
+    this.#port?.close();
+    this.#port = undefined;
+    this.#onEnded(counters);
+  }
+}
