@@ -4,7 +4,16 @@
  * A container sees its case's workspace at the same path as the host does.
  */
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Workspace } from './workspace.ts';
@@ -32,6 +41,8 @@ function sharedRootfs(): string {
     return rootfs;
   }
   const directory = realpathSync(mkdtempSync(join(tmpdir(), 'conmon-rootfs-')));
+  // Containers of other users walk through it.
+  chmodSync(directory, 0o755);
   process.once('exit', () => rmSync(directory, { recursive: true, force: true }));
   for (const name of ['bin', 'proc', 'dev', 'etc', 'sys', 'root', `.${realpathSync(tmpdir())}`]) {
     mkdirSync(join(directory, name), { recursive: true });

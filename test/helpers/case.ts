@@ -81,9 +81,10 @@ export function promise(title: string, options: PromiseOptions, check: (c: Case)
           try {
             await check(c);
           } catch (error) {
-            for (const { conmon } of c.containers) {
+            for (const { conmon } of c.containers.filter(({ conmon }) => conmon.stdout + conmon.stderr !== '')) {
               t.comment(`conmon stdout: ${JSON.stringify(conmon.stdout)} stderr: ${JSON.stringify(conmon.stderr)}`);
             }
+            t.comment(`still running:\n${workspace.leftovers().join('\n')}`);
             throw error;
           } finally {
             await workspace.runDeferred();

@@ -46,14 +46,10 @@ export class ConmonProcess {
   #wake: (() => void)[] = [];
 
   constructor(start: ConmonStart) {
-    const launch = [...(start.launch ?? []), ...(start.seqpacket ? ['--seqpacket'] : [])];
-    const [path, args] =
-      launch.length === 0
-        ? [start.path, start.args]
-        : [nativeHelper('launch'), [...launch, '--', start.path, ...start.args]];
-    this.child = spawn(path, args, {
+    const env = Object.entries(start.env).flatMap(([name, value]) => ['--env', `${name}=${value}`]);
+    const launch = [...env, ...(start.launch ?? []), ...(start.seqpacket ? ['--seqpacket'] : [])];
+    this.child = spawn(nativeHelper('launch'), [...launch, '--', start.path, ...start.args], {
       cwd: start.cwd,
-      env: { ...start.env },
       stdio: ['ignore', 'pipe', 'pipe', 'pipe', 'pipe'],
     });
     this.child.stdout?.setEncoding('utf8').on('data', (text: string) => {

@@ -17,6 +17,9 @@ import type { Workspace } from './workspace.ts';
 
 const run = promisify(execFile);
 
+/** Verbs for `installFake`; a function when they need the container's own paths. */
+export type FakeScript = readonly string[] | ((container: Container) => readonly string[]);
+
 export interface ContainerOptions {
   /** Whose arguments, environment and pipes. Default: crio. */
   readonly style?: 'crio' | 'podman';
@@ -24,7 +27,7 @@ export interface ContainerOptions {
   readonly process?: ProcessOptions;
   readonly script?: string;
   /** A fake runtime that performs these verbs, in place of a real one. */
-  readonly fake?: readonly string[];
+  readonly fake?: FakeScript;
   /** What conmon gets as --runtime, when it is neither the real nor a fake one. */
   readonly runtimePath?: string;
   /** Appended to the engine's arguments: the last of a repeated scalar wins. */
@@ -32,7 +35,7 @@ export interface ContainerOptions {
   /** The values of --log-path, `undefined` for the usual k8s-file. */
   readonly logPaths?: readonly string[];
   /** Verbs of a fake exit command with its arguments; conmon runs it at the end. */
-  readonly exitCommand?: { readonly script: readonly string[]; readonly args?: readonly string[] };
+  readonly exitCommand?: { readonly script: FakeScript; readonly args?: readonly string[] };
   /** Added to the engine's environment. */
   readonly env?: Readonly<Record<string, string>>;
   /** Taken out of it. */
@@ -82,7 +85,7 @@ export class Container {
     this.containerPidfile = `${this.bundle}/pidfile`;
     this.runtimeRoot = workspace.directory('root');
     if (options.fake !== undefined) {
-      this.runtimePath = installFake(`${this.dir}/runtime`, options.fake);
+      this.runtimePath = installFake(`${this.dir}/runtime`, this.#verbs(options.fake));
     } else {
       this.runtimePath = options.runtimePath ?? runtime?.path ?? '';
       const process = options.process ?? { args: ['/bin/sh', '-c', options.script ?? 'exit 0'] };
@@ -122,7 +125,7 @@ export class Container {
     const runtimeRoot = ['--runtime-arg', `--root=${this.runtimeRoot}`];
     const flags = [...(options.process?.terminal ? ['-t'] : []), ...(options.sync ? ['--sync'] : [])];
     if (options.exitCommand !== undefined) {
-      const command = installFake(`${this.dir}/exit-command`, options.exitCommand.script);
+      const command = installFake(`${this.dir}/exit-command`, this.#verbs(options.exitCommand.script));
       const args = (options.exitCommand.args ?? []).flatMap((arg) => ['--exit-command-arg', arg]);
       flags.push('--exit-command', command, ...args);
     }
@@ -130,6 +133,15 @@ export class Container {
     return style === 'crio'
       ? [...ids, ...common, '-P', this.conmonPidfile, ...pidfiles, '--socket-dir-path', this.socketDir]
       : ['--api-version', '1', ...ids, ...common, '--full-attach', '--conmon-pidfile', this.conmonPidfile, ...pidfiles];
+  }
+
+  #verbs(script: FakeScript): readonly string[] {
+    return typeof script === 'function' ? script(this) : script;
+  }
+
+  /** A path in the container's own directory. */
+  path(name: string): string {
+    return `${this.dir}/${name}`;
   }
 
   /** The key of the sync pipe's messages. */

@@ -12,7 +12,7 @@ export const REPOSITORY = fileURLToPath(new URL('../..', import.meta.url)).repla
 const compiled = new Map<string, string>();
 
 /** @returns the path of the executable made from `native/NAME.c`. Throws with the compiler's output when it fails. */
-export function nativeHelper(name: 'fake-runtime' | 'launch' | 'cgroup-v1'): string {
+export function nativeHelper(name: 'fake-runtime' | 'launch' | 'cgroup-v1' | 'scribble'): string {
   const known = compiled.get(name);
   if (known !== undefined) {
     return known;
@@ -24,7 +24,7 @@ export function nativeHelper(name: 'fake-runtime' | 'launch' | 'cgroup-v1'): str
   if (!existsSync(target)) {
     mkdirSync(directory, { recursive: true });
     const temporary = `${target}.${process.pid}`;
-    const flags = ['-std=c11', '-O2', '-Wall', '-Wextra', '-Werror', '-static'];
+    const flags = ['-std=c11', '-D_GNU_SOURCE', '-O2', '-Wall', '-Wextra', '-Werror', '-static'];
     execFileSync(process.env['CC'] ?? 'gcc', [...flags, '-o', temporary, source], { timeout: 60_000 });
     renameSync(temporary, target);
   }

@@ -3,7 +3,7 @@
  * all of it can be found and taken away, also when the case fails or the test process is told to end.
  * It never touches anything that does not carry the mark.
  */
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, realpathSync, rmdirSync, rmSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, realpathSync, rmdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { processesMarked } from './proc.ts';
@@ -19,6 +19,8 @@ export class Workspace {
 
   constructor() {
     this.dir = realpathSync(mkdtempSync(join(tmpdir(), 'conmon-e2e-')));
+    // Containers of other users walk through it.
+    chmodSync(this.dir, 0o755);
     this.#temporariesBefore = new Set(consoleSockets());
     open.add(this);
   }

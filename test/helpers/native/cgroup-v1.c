@@ -3,7 +3,6 @@
  * v2 hierarchy has a controller, so that mount is taken away in a mount namespace of the program's own.
  * It becomes the program named in its PATH.exec, with its own arguments: same pid, fds, environment.
  */
-#define _GNU_SOURCE
 #include <sched.h>
 #include <stdio.h>
 #include <sys/mount.h>

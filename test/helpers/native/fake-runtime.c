@@ -3,7 +3,6 @@
  * PATH and performs, line by line, the verbs of PATH.conf. Static, so that a container or a bare environment changes
  * nothing. It knows one thing about its command line: `--pid-file FILE`. Never used outside the tests.
  */
-#define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -12,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -65,6 +65,22 @@ static void copy(const char *from, int to)
 		die(from);
 	for (ssize_t n; (n = read(fd, buffer, sizeof buffer)) > 0;)
 		write_all(to, buffer, (size_t)n);
+	close(fd);
+}
+
+/* copy FROM TO: what a file held at this moment; TO stays away when there is no FROM. */
+static void copy_file(char *argument)
+{
+	char *to = strchr(argument, ' ');
+	if (to == NULL)
+		die("copy");
+	*to++ = 0;
+	if (access(argument, F_OK) < 0)
+		return;
+	int fd = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	if (fd < 0)
+		die(to);
+	copy(argument, fd);
 	close(fd);
 }
 
@@ -148,7 +164,11 @@ static void container(const char *verb, const char *argument)
 	if (pid < 0)
 		die("fork");
 	if (pid == 0) {
+		struct rlimit no_core = {0, 0};
 		setsid();
+		setrlimit(RLIMIT_CORE, &no_core);
+		// As the real runtimes do: a monitor that ignores SIGPIPE must not make its containers ignore it.
+		signal(SIGPIPE, SIG_DFL);
 		if (strcmp(verb, "container-exit") == 0)
 			_exit(atoi(argument));
 		if (strcmp(verb, "container-kill") == 0) {
@@ -175,7 +195,7 @@ static void orphan(const char *script)
 	}
 }
 
-static void perform(const char *verb, const char *argument)
+static void perform(const char *verb, char *argument)
 {
 	if (strcmp(verb, "record") == 0)
 		record(argument);
@@ -183,6 +203,8 @@ static void perform(const char *verb, const char *argument)
 		copy(argument, 2);
 	else if (strcmp(verb, "stdout") == 0)
 		copy(argument, 1);
+	else if (strcmp(verb, "copy") == 0)
+		copy_file(argument);
 	else if (strcmp(verb, "pid-file") == 0)
 		write_pid_file(argument);
 	else if (strncmp(verb, "container", 9) == 0)
@@ -228,7 +250,7 @@ int main(int argc, char **argv)
 		char *argument = strchr(line, ' ');
 		if (argument != NULL)
 			*argument++ = 0;
-		perform(line, argument == NULL ? "" : argument);
+		perform(line, argument == NULL ? strchr(line, 0) : argument);
 	}
 	return 0;
 }
