@@ -4,12 +4,11 @@
  */
 
 import { openSync } from 'node:fs';
-import { constants } from 'node:os';
 import { type Options, parseCommandLine, readRawArgv } from './cli/index.ts';
 import { Diag } from './diag/diag.ts';
 import { errorText } from './diag/error.ts';
 import { openLog } from './log/open-log.ts';
-import { PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG } from './native/constants.ts';
+import { PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG, SIGINT, SIGKILL, SIGQUIT, SIGTERM } from './native/constants.ts';
 import { sys } from './native/sys.ts';
 import type { LogFileTarget } from './proto/log-messages.ts';
 import { STDERR, STDOUT } from './proto/stream.ts';
@@ -30,7 +29,10 @@ declare const CONMON_COMMIT: string;
 /** Bytes of the launcher's status pipe (docs/adr/0003-launcher-hand-over.md). */
 const READY = 'R';
 const STAY = 'S';
-const FORWARDED = ['SIGTERM', 'SIGINT', 'SIGQUIT'] as const;
+const FORWARDED = { SIGTERM, SIGINT, SIGQUIT } as const;
+
+/** setTimeout's limit: once in 25 days. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 /** Everything that can fail as an option error, done before the caller hears that conmon is ready. */
 interface Prepared {
@@ -114,8 +116,8 @@ function runSession(options: Options, diag: Diag, prepared: Prepared): void {
     onDone: (status) => sys.exitNow(status),
   });
   process.on('SIGCHLD', () => reaper.reap());
-  for (const name of FORWARDED)
-    process.on(name, () => session.post({ type: 'signal', signal: constants.signals[name] }));
+  for (const [name, signal] of Object.entries(FORWARDED))
+    process.on(name, () => session.post({ type: 'signal', signal }));
   if (options.conmonPidfile !== undefined) {
     const failure = replaceFile(options.conmonPidfile, String(process.pid));
     if (failure !== undefined) throw new Error(`Failed to write conmon pidfile: ${failure}`);
@@ -149,7 +151,7 @@ function outputStarter(options: Options, diag: Diag, { logFiles, stdio }: Prepar
 /** Tells the launcher to leave, or with --sync to stay; then conmon does not outlive it. */
 function handOver(launch: Launch, sync: boolean): void {
   if (sync) {
-    sys.prctl(PR_SET_PDEATHSIG, constants.signals.SIGKILL);
+    sys.prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (process.ppid !== launch.launcherPid) sys.exitNow(1); // it was killed before we could ask for its signal
   }
   const byte = Buffer.from(sync ? STAY : READY);
@@ -168,10 +170,9 @@ function disconnectStandardStreams(): void {
   sys.close(write);
 }
 
-/** Signal handlers do not keep Node running, and a session without a worker has nothing else; this does, without a wake-up. */
+/** Signal handlers do not keep Node running, and a session without a worker has nothing else. */
 function keepAlive(): void {
-  const { port1 } = new MessageChannel();
-  port1.onmessage = () => {};
+  setInterval(() => {}, LONGEST_TIMER_MS);
 }
 
 /** Ends before a session has begun. */

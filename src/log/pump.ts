@@ -4,15 +4,12 @@
  * else. It never talks to clients or the runtime.
  */
 
-import { constants } from 'node:os';
 import type { Diag } from '../diag/diag.ts';
-import { POLLIN } from '../native/constants.ts';
+import { EAGAIN, POLLIN } from '../native/constants.ts';
 import type { Sys } from '../native/sys.ts';
 import type { LogCounters } from '../proto/log-messages.ts';
 import type { Stream } from '../proto/stream.ts';
 import type { LogDriver } from './driver.ts';
-
-const EAGAIN = -constants.errno.EAGAIN;
 
 /** One read(2). More costs cache misses in the ring, less costs system calls (docs/adr/0005-data-path.md). */
 export const READ_BYTES = 65536;

@@ -4,8 +4,8 @@
  * right. Code elsewhere takes a `Sys` as a parameter, so that a test can hand in one that says ENOSPC.
  */
 
-import { constants } from 'node:os';
 import { join } from 'node:path';
+import { EINTR } from './constants.ts';
 import { libexecDir } from './libexec.ts';
 
 /** A successful result (>= 0) or a negative errno. */
@@ -103,8 +103,6 @@ interface Addon extends Omit<Sys, 'spawn'> {
     nofileHard: number,
   ): SysResult;
 }
-
-const EINTR = -constants.errno.EINTR;
 
 function loadAddon(): Addon {
   const module: { exports: Partial<Addon> } = { exports: {} };

@@ -4,11 +4,8 @@
  * the word is set. So a busy thread costs its partner no system call.
  */
 
-import { constants } from 'node:os';
-import { EFD_CLOEXEC, EFD_NONBLOCK } from '../native/constants.ts';
+import { EAGAIN, EFD_CLOEXEC, EFD_NONBLOCK } from '../native/constants.ts';
 import type { Sys } from '../native/sys.ts';
-
-const EAGAIN = -constants.errno.EAGAIN;
 
 export class Doorbell {
   readonly fd: number;

@@ -4,10 +4,9 @@
  */
 
 import { readFileSync } from 'node:fs';
-import { constants } from 'node:os';
+import { SIGKILL } from '../native/constants.ts';
 import type { Sys } from '../native/sys.ts';
 
-const { SIGKILL } = constants.signals;
 /** Deeper trees than this are no runtime's. */
 const DEPTH_MAX = 16;
 

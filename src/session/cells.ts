@@ -3,9 +3,8 @@
  * next state. Main thread; none of them waits.
  */
 
-import { constants } from 'node:os';
 import { ConmonError, errorText } from '../diag/error.ts';
-import { PR_SET_CHILD_SUBREAPER } from '../native/constants.ts';
+import { PR_SET_CHILD_SUBREAPER, SIGKILL } from '../native/constants.ts';
 import { killAdopted } from './adopted.ts';
 import { toBlock } from './environment.ts';
 import { writeExitFiles } from './exit-files.ts';
@@ -16,7 +15,6 @@ import type { Session } from './session.ts';
 import type { State } from './state.ts';
 import { exitStatus } from './wait-status.ts';
 
-const { SIGKILL } = constants.signals;
 /** What callers look for when --timeout was reached. */
 const TIMED_OUT = Buffer.from('command timed out');
 const NO_FDS = new Int32Array(0);

@@ -3,7 +3,7 @@
  * no worker. Main thread; the one place where main touches stream bytes, and it looks at none of them.
  */
 
-import { Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import type { OutputReader } from './session.ts';
 
 const BUFFER_BYTES = 65536;
@@ -20,6 +20,8 @@ export class Discard implements OutputReader {
   }
 
   begin(): void {
+    // Loaded here: node:net takes 1 ms that only such a session should pay, and only after its runtime.
+    const { Socket } = process.getBuiltinModule('node:net');
     const buffer = Buffer.allocUnsafe(BUFFER_BYTES);
     this.#sockets = this.#fds.map((fd) => {
       const socket = new Socket({ fd, readable: true, writable: false, onread: { buffer, callback: () => true } });

@@ -4,13 +4,10 @@
  * before its pid is known.
  */
 
-import { constants } from 'node:os';
 import type { Diag } from '../diag/diag.ts';
-import { WNOHANG } from '../native/constants.ts';
+import { ECHILD, ESRCH, WNOHANG } from '../native/constants.ts';
 import type { Sys } from '../native/sys.ts';
 
-const ECHILD = -constants.errno.ECHILD;
-const ESRCH = -constants.errno.ESRCH;
 /** Ends of unknown children that are kept; orphans of a fork bomb must not fill the memory. */
 const KEPT_MAX = 4096;
 /** How often a container that is no child of ours is probed. Engines' own start-time checks are no faster. */

@@ -2,12 +2,10 @@
  * The sync pipe: conmon's answers to the engine (contract section 3). One message is one write. Main thread.
  */
 
-import { constants } from 'node:os';
 import type { Diag } from '../diag/diag.ts';
+import { EPIPE } from '../native/constants.ts';
 import type { Sys } from '../native/sys.ts';
 import { encodeSyncMessage, type SyncKey } from '../proto/sync-message.ts';
-
-const EPIPE = -constants.errno.EPIPE;
 
 export class SyncPipe {
   readonly #sys: Sys;
