@@ -1,0 +1,39 @@
+// Asks bench/native/verify-log whether a log holds exactly what the container wrote.
+// Main thread only; a figure of a run that fails here never counts.
+
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import { programPath } from './native.ts';
+
+const run = promisify(execFile);
+
+export interface Verdict {
+  readonly logBytes: number;
+  readonly records: number;
+  /** How many of the records carry the tag P. */
+  readonly partial: number;
+}
+
+/** How the payload stands in the file: CRI records, or nothing but the payload. */
+export type LogFormat = 'k8s' | 'raw';
+
+/**
+ * Verifies `path` against `totalBytes` of payload in lines of `lineBytes` (newline included).
+ * Rejects with what differs first and where.
+ */
+export async function verifyLog(
+  format: LogFormat,
+  path: string,
+  lineBytes: number,
+  totalBytes: number,
+): Promise<Verdict> {
+  const output = await run(programPath('verify-log'), [format, String(lineBytes), String(totalBytes), path], {
+    timeout: 60_000,
+  }).catch((error: unknown) => {
+    const text = String(Reflect.get(Object(error), 'stdout') || Reflect.get(Object(error), 'stderr') || error).trim();
+    throw new Error(`the log is not what was written: ${text}`, { cause: error });
+  });
+  const verdict: unknown = JSON.parse(output.stdout);
+  const number = (key: string): number => Number(Reflect.get(Object(verdict), key));
+  return { logBytes: number('logBytes'), records: number('records'), partial: number('partial') };
+}

@@ -1,0 +1,194 @@
+/*
+ * A trivial OCI runtime: `create` forks the container, which keeps the stdio that conmon gave it and obeys the bench
+ * over the unix socket BUNDLE/bench.sock. It has no isolation and costs almost nothing, so that what the bench
+ * measures is the monitor. The container ends when the bench does (end of file on the socket).
+ *
+ * Commands, one a line, `name key=value ...` (a path comes last and takes the rest of the line):
+ *   write line=L total=N [chunk=C] [fd=F]   write N payload bytes (pattern.h); reply: written first= last= cpu=
+ *   watch min=S quiet=MS stall=MS path=P    wait for the pipe to be empty and P to be at least S bytes and to have
+ *                                           stayed as it is for `quiet` ms (whatever its size: for `stall` ms);
+ *                                           reply: quiet drained= complete= size= cpu=
+ *   exit status=N                           end
+ * First message of the container: ready pid= runtime= (CLOCK_MONOTONIC ns at which the runtime's main began).
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdarg.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include "pattern.h"
+
+#define POLL_NS 100000L /* how often `watch` looks: 0.1 ms, far below the 300 ms that a run takes */
+
+static int control_fd = -1;
+
+static void reply(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static void reply(const char *format, ...) {
+  char line[256];
+  va_list arguments;
+  va_start(arguments, format);
+  const int length = vsnprintf(line, sizeof line, format, arguments);
+  va_end(arguments);
+  if (length < 0 || (size_t)length >= sizeof line || write_all(control_fd, line, (size_t)length) < 0) _exit(1);
+}
+
+/* The text after `key=` in a command, or NULL. */
+static const char *field(const char *command, const char *key) {
+  const size_t length = strlen(key);
+  for (const char *at = command; (at = strchr(at, ' ')) != NULL;) {
+    at++;
+    if (strncmp(at, key, length) == 0 && at[length] == '=') return at + length + 1;
+  }
+  return NULL;
+}
+
+static uint64_t number(const char *command, const char *key, uint64_t otherwise) {
+  const char *text = field(command, key);
+  return text == NULL ? otherwise : strtoull(text, NULL, 10);
+}
+
+static void write_payload(const char *command) {
+  const size_t chunk_bytes = number(command, "chunk", PATTERN_CHUNK_BYTES);
+  struct pattern pattern;
+  if (chunk_bytes == 0 || pattern_init(&pattern, number(command, "line", 0), chunk_bytes) < 0) {
+    reply("failed step=write errno=%d\n", errno);
+    return;
+  }
+  const int64_t cpu_before = own_cpu_ns();
+  const int64_t first = monotonic_ns();
+  const int result =
+      pattern_write(&pattern, (int)number(command, "fd", STDOUT_FILENO), number(command, "total", 0), chunk_bytes);
+  const int64_t last = monotonic_ns();
+  free(pattern.bytes);
+  if (result < 0)
+    reply("failed step=write errno=%d\n", errno);
+  else
+    reply("written first=%lld last=%lld cpu=%lld\n", (long long)first, (long long)last,
+          (long long)(own_cpu_ns() - cpu_before));
+}
+
+static void sleep_a_moment(void) {
+  const struct timespec moment = {0, POLL_NS};
+  nanosleep(&moment, NULL);
+}
+
+static void watch(const char *command) {
+  const char *path = field(command, "path");
+  const int64_t quiet_ns = (int64_t)number(command, "quiet", 50) * 1000000;
+  const int64_t stall_ns = (int64_t)number(command, "stall", 2000) * 1000000;
+  const int64_t least = (int64_t)number(command, "min", 0);
+  const int64_t cpu_before = own_cpu_ns();
+  int64_t drained = 0, changed = monotonic_ns(), size = -1;
+  const int fd = path == NULL ? -1 : open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) {
+    reply("failed step=watch errno=%d\n", errno);
+    return;
+  }
+  for (;;) {
+    int pending = 0;
+    if (drained == 0 && ioctl(STDOUT_FILENO, FIONREAD, &pending) == 0 && pending == 0) drained = monotonic_ns();
+    struct stat status;
+    const int64_t now = fstat(fd, &status) == 0 ? monotonic_ns() : 0;
+    if (now == 0) {
+      reply("failed step=watch errno=%d\n", errno);
+      break;
+    }
+    if (status.st_size != size) {
+      size = status.st_size;
+      changed = now;
+    }
+    if ((drained != 0 && size >= least && now - changed >= quiet_ns) || now - changed >= stall_ns) {
+      reply("quiet drained=%lld complete=%lld size=%lld cpu=%lld\n", (long long)drained, (long long)changed,
+            (long long)size, (long long)(own_cpu_ns() - cpu_before));
+      break;
+    }
+    sleep_a_moment();
+  }
+  close(fd);
+}
+
+static void obey(char *command) {
+  if (strncmp(command, "write ", 6) == 0)
+    write_payload(command);
+  else if (strncmp(command, "watch ", 6) == 0)
+    watch(command);
+  else if (strncmp(command, "exit ", 5) == 0)
+    exit((int)number(command, "status", 0));
+  else
+    reply("failed step=parse errno=%d\n", EINVAL);
+}
+
+/* The container: one bench connection, one command at a time. Never returns. */
+static void container(const char *bundle, int64_t runtime_ns) {
+  struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = "bench.sock"};
+  setsid();
+  close_range(3, ~0U, 0);
+  control_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (chdir(bundle) < 0 || control_fd < 0 || connect(control_fd, (struct sockaddr *)&address, sizeof address) < 0) {
+    perror("fake-runtime: bench.sock");
+    exit(127);
+  }
+  reply("ready pid=%d runtime=%lld\n", (int)getpid(), (long long)runtime_ns);
+
+  char command[4096];
+  size_t held = 0;
+  for (;;) {
+    const ssize_t got = read(control_fd, command + held, sizeof command - 1 - held);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) exit(0);
+    held += (size_t)got;
+    command[held] = '\0';
+    for (char *end; (end = strchr(command, '\n')) != NULL;) {
+      *end = '\0';
+      obey(command);
+      held -= (size_t)(end + 1 - command);
+      memmove(command, end + 1, held + 1);
+    }
+    if (held == sizeof command - 1) exit(126);
+  }
+}
+
+/* The value of a subcommand option given as `--name value`, or NULL. */
+static const char *option(int argc, char **argv, const char *name) {
+  for (int i = 1; i + 1 < argc; i++)
+    if (strcmp(argv[i], name) == 0) return argv[i + 1];
+  return NULL;
+}
+
+static bool asks_for(int argc, char **argv, const char *subcommand) {
+  for (int i = 1; i < argc; i++)
+    if (strcmp(argv[i], subcommand) == 0) return true;
+  return false;
+}
+
+int main(int argc, char **argv) {
+  const int64_t runtime_ns = monotonic_ns();
+  if (!asks_for(argc, argv, "create")) return 0; /* start, kill, delete, state: nothing to do */
+  const char *bundle = option(argc, argv, "--bundle");
+  const char *pid_file = option(argc, argv, "--pid-file");
+  if (bundle == NULL || pid_file == NULL) {
+    fprintf(stderr, "fake-runtime: create needs --bundle and --pid-file\n");
+    return 2;
+  }
+  const pid_t pid = fork();
+  if (pid < 0) {
+    perror("fake-runtime: fork");
+    return 1;
+  }
+  if (pid == 0) container(bundle, runtime_ns);
+
+  char text[16];
+  const int length = snprintf(text, sizeof text, "%d", (int)pid);
+  const int fd = open(pid_file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (fd < 0 || write_all(fd, text, (size_t)length) < 0) {
+    perror("fake-runtime: pid file");
+    kill(pid, SIGKILL);
+    return 1;
+  }
+  return 0;
+}

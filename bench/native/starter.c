@@ -1,0 +1,123 @@
+/*
+ * Starts one conmon the way CRI-O does and takes the times: sync pipe at fd 3 and start pipe at fd 4, both stream
+ * socketpairs, the start message already waiting. In C because the fork of a Node process alone costs more than
+ * what is measured. Prints one JSON line; times are CLOCK_MONOTONIC ns. It never outlives its limit of 30 s.
+ *
+ * Usage: starter CONMON ARGUMENT...
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "pattern.h"
+
+#define LIMIT_MS 30000
+#define SYNC_FD 3
+#define START_FD 4
+
+static void die(const char *what) {
+  perror(what);
+  exit(1);
+}
+
+static int64_t microseconds(struct timeval time) { return (int64_t)time.tv_sec * 1000000 + time.tv_usec; }
+
+static void print_json_string(const char *text, size_t length) {
+  putchar('"');
+  for (size_t i = 0; i < length; i++) {
+    const unsigned char byte = (unsigned char)text[i];
+    if (byte == '"' || byte == '\\')
+      printf("\\%c", byte);
+    else if (byte < 0x20)
+      printf("\\u%04x", byte);
+    else
+      putchar(byte);
+  }
+  putchar('"');
+}
+
+/*
+ * In the child: both pipe ends to their numbers, the time, exec. Everything else is close-on-exec. A process group of
+ * its own, as the engines do (a Ctrl-C must not reach it); a launcher does not outlive a starter that was killed.
+ */
+static void execute(char **argv, int sync_fd, int start_fd, int64_t *exec_ns) {
+  setpgid(0, 0);
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  const int sync_high = fcntl(sync_fd, F_DUPFD_CLOEXEC, 16);
+  const int start_high = fcntl(start_fd, F_DUPFD_CLOEXEC, 16);
+  if (dup2(sync_high, SYNC_FD) < 0 || dup2(start_high, START_FD) < 0) _exit(126);
+  *exec_ns = monotonic_ns();
+  execv(argv[0], argv);
+  perror(argv[0]);
+  _exit(127);
+}
+
+int main(int argc, char **argv) {
+  if (argc < 2) {
+    fprintf(stderr, "usage: starter CONMON ARGUMENT...\n");
+    return 2;
+  }
+  int sync_pair[2], start_pair[2];
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sync_pair) < 0) die("socketpair");
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, start_pair) < 0) die("socketpair");
+  int64_t *exec_ns = mmap(NULL, sizeof *exec_ns, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (exec_ns == MAP_FAILED) die("mmap");
+  if (write(start_pair[0], "", 1) != 1) die("start pipe");
+
+  const pid_t pid = fork();
+  if (pid < 0) die("fork");
+  if (pid == 0) execute(argv + 1, sync_pair[1], start_pair[1], exec_ns);
+  close(sync_pair[1]);
+  close(start_pair[1]);
+
+  const int pid_fd = (int)syscall(SYS_pidfd_open, pid, 0);
+  if (pid_fd < 0) die("pidfd_open");
+  struct pollfd polled[2] = {{.fd = sync_pair[0], .events = POLLIN}, {.fd = pid_fd, .events = POLLIN}};
+  const int64_t deadline = monotonic_ns() + (int64_t)LIMIT_MS * 1000000;
+  int64_t sync_ns = 0, exit_ns = 0;
+  char message[8192];
+  size_t held = 0;
+  int status = 0;
+  struct rusage usage = {0};
+  while (polled[0].fd >= 0 || polled[1].fd >= 0) {
+    const int64_t left_ms = (deadline - monotonic_ns()) / 1000000;
+    const int ready = poll(polled, 2, left_ms < 0 ? 0 : (int)left_ms);
+    if (ready < 0 && errno == EINTR) continue;
+    if (ready <= 0) {
+      fprintf(stderr, "starter: no answer from %s within %d ms\n", argv[1], LIMIT_MS);
+      if (polled[1].fd >= 0) kill(pid, SIGKILL);
+      return 1;
+    }
+    const int64_t now = monotonic_ns();
+    if (polled[0].revents != 0) {
+      const ssize_t got = read(sync_pair[0], message + held, sizeof message - held);
+      if (got > 0) held += (size_t)got;
+      const char *end = memchr(message, '\n', held);
+      if (end != NULL) {
+        sync_ns = now;
+        held = (size_t)(end - message);
+      }
+      if (end != NULL || got <= 0 || held == sizeof message) polled[0].fd = -1;
+    }
+    if (polled[1].revents != 0) {
+      exit_ns = now;
+      if (wait4(pid, &status, 0, &usage) < 0) die("wait4");
+      polled[1].fd = -1;
+    }
+  }
+  printf("{\"execNs\":%lld,\"syncNs\":%lld,\"launcherExitNs\":%lld,\"launcherStatus\":%d,\"launcherCpuUs\":%lld,"
+         "\"message\":",
+         (long long)*exec_ns, (long long)sync_ns, (long long)exit_ns,
+         WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status),
+         (long long)(microseconds(usage.ru_utime) + microseconds(usage.ru_stime)));
+  print_json_string(message, held);
+  puts("}");
+  return 0;
+}

@@ -1,0 +1,50 @@
+// Picks figures out of samples and words them for a table. Pure.
+
+import type { Sample, Subject } from '../harness/environment.ts';
+import { median, spread } from './statistics.ts';
+
+/** The values of one metric of one subject in one row, in the order in which they were measured. */
+export function metric(samples: readonly Sample[], variant: string, subject: Subject, name: string): readonly number[] {
+  const values: number[] = [];
+  for (const sample of samples) {
+    const value = sample.metrics[name];
+    if (sample.variant === variant && sample.subject === subject && value !== undefined) values.push(value);
+  }
+  return values;
+}
+
+/** The variants that have been measured, in that order. */
+export function variantsOf(samples: readonly Sample[]): readonly string[] {
+  return [...new Set(samples.map((sample) => sample.variant))];
+}
+
+/** A figure of about three significant digits; `-` when there is none. */
+export function figure(value: number): string {
+  if (!Number.isFinite(value)) return '-';
+  const size = Math.abs(value);
+  return value.toFixed(size >= 100 ? 0 : size >= 10 ? 1 : 2);
+}
+
+/** Median and spread: `161 ±3%`. */
+export function withSpread(values: readonly number[]): string {
+  if (values.length === 0) return '-';
+  const middle = figure(median(values));
+  return values.length === 1 ? middle : `${middle} ±${Math.round(spread(values) * 100)}%`;
+}
+
+/** A ratio: `4.12x`. */
+export function times(ratio: number): string {
+  return Number.isFinite(ratio) ? `${ratio.toFixed(2)}x` : '-';
+}
+
+/** A difference with its sign: `+12.3`. */
+export function signed(value: number): string {
+  return Number.isFinite(value) ? `${value < 0 ? '' : '+'}${figure(value)}` : '-';
+}
+
+/** What was aimed at and whether it was reached: `>=4x ok`, `<=0.3x MISSED`. */
+export function goal(relation: '>=' | '<=', limit: number, unit: string, value: number): string {
+  const reached = relation === '>=' ? value >= limit : value <= limit;
+  const verdict = Number.isFinite(value) ? (reached ? ' ok' : ' MISSED') : '';
+  return `${relation}${limit}${unit}${verdict}`;
+}

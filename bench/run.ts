@@ -1,0 +1,183 @@
+// The bench: runs the scenarios against C conmon and ours alternately, prints tables, keeps every sample as NDJSON.
+// Main thread only. `node bench/run.ts --help`; `make bench`, `make bench-quick`.
+
+import { constants } from 'node:fs';
+import { access, mkdtemp, rm } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import yargs from 'yargs';
+import { hideBin } from 'yargs/helpers';
+import type { Environment, Failure, Sample, Scenario, Step } from './harness/environment.ts';
+import { startMonitor } from './harness/monitor.ts';
+import { buildPrograms, projectRoot } from './harness/native.ts';
+import { describeMachine, formatMachine } from './report/machine.ts';
+import { appendResult, resultPath } from './report/ndjson.ts';
+import { clock, estimateLeftMs, terminalProgress } from './report/progress.ts';
+import { formatTable } from './report/table.ts';
+import { scenarios } from './scenarios/all.ts';
+
+const exitInterrupted = 130; // 128 + SIGINT, as a shell tells it
+
+const options = yargs(hideBin(process.argv))
+  .scriptName('bench')
+  .usage('$0 [options]\n\nMeasures conmon against a rival, in alternating runs, every log verified byte for byte.')
+  .option('quick', { type: 'boolean', default: false, describe: 'fewer runs: under 4 minutes' })
+  .option('scenario', {
+    type: 'string',
+    array: true,
+    describe: 'only these',
+    choices: scenarios.map((scenario) => scenario.name),
+  })
+  .option('ours', { type: 'string', default: join(projectRoot, 'bin', 'conmon'), describe: 'the conmon under test' })
+  .option('rival', { type: 'string', default: '/usr/bin/conmon', describe: 'the conmon to compare with' })
+  .option('pairs', { type: 'number', describe: 'pairs of runs for each row (default: by scenario)' })
+  .option('dir', { type: 'string', default: tmpdir(), describe: 'where logs are written: a real disk' })
+  .strict()
+  .help()
+  .parseSync();
+
+process.exitCode = await main();
+
+async function main(): Promise<number> {
+  const stop = new AbortController();
+  process.on('SIGINT', () => stop.abort(new Error('interrupted')));
+  process.on('SIGTERM', () => stop.abort(new Error('terminated')));
+  const monitors = { rival: resolve(options.rival), ours: resolve(options.ours) };
+  if (!(await isExecutable(monitors.ours)))
+    return complain(`no conmon at ${monitors.ours}: make build, or --ours PATH`);
+  if (!(await isExecutable(monitors.rival))) {
+    return complain(`no conmon at ${monitors.rival}: apt-get install conmon, or --rival PATH`);
+  }
+  if (!(await isAlone())) return complain('another bench runs on this machine; two would measure each other');
+  await buildPrograms();
+  const environment: Environment = {
+    monitors,
+    workDir: await mkdtemp(join(resolve(options.dir), 'cb-')),
+    quick: options.quick,
+    pairs: options.pairs,
+    signal: stop.signal,
+  };
+  try {
+    return await bench(environment);
+  } finally {
+    await rm(environment.workDir, { recursive: true, force: true });
+  }
+}
+
+/** Runs the chosen scenarios and prints what was measured. @returns the exit status. */
+async function bench(environment: Environment): Promise<number> {
+  const chosen = scenarios.filter((scenario) => options.scenario?.includes(scenario.name) ?? true);
+  const mode = environment.quick ? 'quick' : 'full';
+  const machine = await describeMachine(environment);
+  const resultsFile = resultPath(machine.date, mode);
+  appendResult(resultsFile, { type: 'header', mode, ...machine });
+  process.stdout.write(`${formatMachine(machine)}\n`);
+
+  const began = performance.now();
+  const samples: Sample[] = [];
+  const failures: Failure[] = [];
+  const complete = await runSteps(environment, chosen, resultsFile, samples, failures);
+  appendResult(resultsFile, { type: 'end', at: new Date().toISOString(), complete });
+
+  for (const scenario of chosen) {
+    for (const table of scenario.tables(samples)) process.stdout.write(`${formatTable(table)}\n`);
+  }
+  for (const { scenario, variant, subject, failure } of failures) {
+    process.stdout.write(`FAILED, does not count: ${scenario}, ${variant}, ${subject}: ${failure}\n`);
+  }
+  if (!complete) process.stdout.write('Interrupted: the tables show what had been measured until then.\n');
+  process.stdout.write(`${clock(performance.now() - began)} min; samples in ${resultsFile}\n`);
+  if (!complete) return exitInterrupted;
+  return failures.length > 0 ? 1 : 0;
+}
+
+/** Runs all steps into `samples` and `failures`. @returns false when it was interrupted. */
+async function runSteps(
+  environment: Environment,
+  chosen: readonly Scenario[],
+  resultsFile: string,
+  samples: Sample[],
+  failures: Failure[],
+): Promise<boolean> {
+  const progress = terminalProgress(process.stderr);
+  const planned = chosen.flatMap((scenario) => scenario.steps(environment).map((step) => ({ scenario, step })));
+  const steps = [...warmUp(environment), ...planned];
+  const began = performance.now();
+  let doneExpectedMs = 0;
+  let leftExpectedMs = steps.reduce((sum, { step }) => sum + step.expectedMs, 0);
+  for (const [index, { scenario, step }] of steps.entries()) {
+    if (environment.signal.aborted) break;
+    const leftMs = estimateLeftMs(performance.now() - began, doneExpectedMs, leftExpectedMs);
+    progress.show(index + 1, steps.length, `${scenario.name}, ${step.variant}, ${step.subject}`, leftMs);
+    const at = new Date().toISOString();
+    try {
+      for (const sample of await step.run()) {
+        samples.push(sample);
+        appendResult(resultsFile, { type: 'sample', at, ...sample });
+      }
+    } catch (error) {
+      if (environment.signal.aborted) break;
+      const failure: Failure = {
+        scenario: scenario.name,
+        variant: step.variant,
+        subject: step.subject,
+        failure: error instanceof Error ? error.message : String(error),
+      };
+      failures.push(failure);
+      appendResult(resultsFile, { type: 'failure', at, ...failure });
+    }
+    doneExpectedMs += step.expectedMs;
+    leftExpectedMs -= step.expectedMs;
+  }
+  progress.clear();
+  return !environment.signal.aborted;
+}
+
+/** One start of each side that nobody counts: the page cache then holds both binaries. */
+function warmUp(environment: Environment): readonly { scenario: { name: string }; step: Step }[] {
+  return (['rival', 'ours'] as const).map((subject) => ({
+    scenario: { name: 'warm-up' },
+    step: {
+      variant: 'start',
+      subject,
+      expectedMs: 200,
+      run: async () => {
+        const monitor = await startMonitor(environment, subject);
+        try {
+          await monitor.finish(0);
+        } finally {
+          await monitor.dispose();
+        }
+        return [];
+      },
+    },
+  }));
+}
+
+/**
+ * Takes the machine for this process. The name is an abstract socket: it goes with the process, however that ends.
+ * @returns false when another bench has it.
+ */
+async function isAlone(): Promise<boolean> {
+  const { promise, resolve: settle } = Promise.withResolvers<boolean>();
+  const lock = createServer();
+  lock.once('error', () => settle(false));
+  lock.listen('\0conmon-bench', () => settle(true));
+  lock.unref();
+  return promise;
+}
+
+async function isExecutable(path: string): Promise<boolean> {
+  try {
+    await access(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function complain(message: string): number {
+  process.stderr.write(`bench: ${message}\n`);
+  return 2;
+}
