@@ -69,11 +69,6 @@ export function validate(given: GivenOptions, surroundings: Surroundings): Verdi
   const own = readOwnSettings(given, surroundings.env);
   if (own.kind === 'problem') return refuse(own.problem);
 
-  // C finds out in the daemon, when nobody waits for its status any more; here the caller is told.
-  if (flags.has('exec-attach') && surroundings.env['_OCI_ATTACHPIPE'] === undefined) {
-    return refuse('--attach specified but _OCI_ATTACHPIPE was not');
-  }
-
   const options: Options = {
     ...sessionOptions(given, cwd, bundle),
     ...logOptions(given, log.targets, logLevel),
