@@ -49,9 +49,9 @@ bin/conmon: native/launcher.c Makefile | node_modules/.installed
 	@mkdir -p bin
 	$(CC) -std=c11 $(CFLAGS) $(WARN) $(HARDEN) -pie -o $@ native/launcher.c
 
-$(LIBEXEC)/sys.node: native/sys.c Makefile node_modules/.installed
+$(LIBEXEC)/sys.node: native/sys.c native/watch.c native/watch.h Makefile node_modules/.installed
 	@mkdir -p $(LIBEXEC)
-	$(CC) -std=c11 $(CFLAGS) $(WARN) -fPIC -fvisibility=hidden -shared -isystem $(NODE_PACKAGE)/include/node -o $@ native/sys.c
+	$(CC) -std=c11 $(CFLAGS) $(WARN) -fPIC -fvisibility=hidden -shared -isystem $(NODE_PACKAGE)/include/node -o $@ native/sys.c native/watch.c
 
 $(LIBEXEC)/node: node_modules/.installed
 	@mkdir -p $(LIBEXEC)

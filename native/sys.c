@@ -28,6 +28,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "watch.h"
+
 #ifndef CLOSE_RANGE_CLOEXEC
 #define CLOSE_RANGE_CLOEXEC (1U << 2)
 #endif
@@ -611,6 +613,21 @@ static napi_value sys_sendmsg(napi_env env, napi_callback_info info)
 	ANSWER(env, sendmsg(fd, &message, flags));
 }
 
+/* sendPacket(fd, type, bytes, offset, length, flags): one message of a type byte and the bytes, without copying them together */
+static napi_value sys_send_packet(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	int fd = arg_int(&a, 0), type = arg_int(&a, 1);
+	struct bytes b = arg_bytes(&a, 2);
+	double offset = arg_double(&a, 3), length = arg_double(&a, 4);
+	int flags = arg_int(&a, 5);
+	REFUSE_IF(env, a.bad || offset < 0 || length < 0 || offset + length > (double)b.length);
+	uint8_t first = (uint8_t)type;
+	struct iovec parts[] = {{.iov_base = &first, .iov_len = 1}, {.iov_base = b.data + (size_t)offset, .iov_len = (size_t)length}};
+	struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
+	ANSWER(env, sendmsg(fd, &message, flags));
+}
+
 /* recvmsg(fd, bytes, offset, length, fds: Int32Array(1 + n): [0] = count received, [1..] = fds, flags); fds arrive
  * close-on-exec; those that do not fit are closed by the kernel or by us. */
 static napi_value sys_recvmsg(napi_env env, napi_callback_info info)
@@ -726,7 +743,10 @@ NAPI_MODULE_INIT()
 		{"accept4", sys_accept4},
 		{"shutdown", sys_shutdown},
 		{"sendmsg", sys_sendmsg},
+		{"sendPacket", sys_send_packet},
 		{"recvmsg", sys_recvmsg},
+		{"watch", sys_watch},
+		{"unwatch", sys_unwatch},
 		{"tcgetattr", sys_tcgetattr},
 		{"tcsetattr", sys_tcsetattr},
 		{"setWindowSize", sys_set_window_size},

@@ -8,7 +8,10 @@ export const ESRCH = -3;
 export const EINTR = -4;
 export const ECHILD = -10;
 export const EAGAIN = -11;
+export const EIO = -5;
 export const EPIPE = -32;
+export const ENOENT = -2;
+export const EADDRINUSE = -98;
 
 export const SIGINT = 2;
 export const SIGQUIT = 3;
@@ -19,6 +22,7 @@ export const POLLIN = 0x1;
 export const POLLOUT = 0x4;
 export const POLLERR = 0x8;
 export const POLLHUP = 0x10;
+export const POLLRDHUP = 0x2000;
 export const POLLNVAL = 0x20;
 
 export const O_CLOEXEC = 0o2000000;

@@ -11,6 +11,9 @@ import { libexecDir } from './libexec.ts';
 /** A successful result (>= 0) or a negative errno. */
 export type SysResult = number;
 
+/** A watched fd; opaque. */
+export type Watch = { readonly watch: unique symbol };
+
 /** How {@link Sys.spawn} starts a process. All buffers belong to the caller and are not kept. */
 export interface SpawnSpec {
   /** Executed as it is: no PATH look-up. */
@@ -77,12 +80,21 @@ export interface Sys {
   shutdown(fd: number, how: number): SysResult;
   /** sendmsg(2) with `fds` as SCM_RIGHTS (at most 16, usually none). */
   sendmsg(fd: number, bytes: Uint8Array, offset: number, length: number, fds: Int32Array, flags: number): SysResult;
+  /** sendmsg(2) of one byte, `type`, and the bytes as one message: an attach packet without a copy. */
+  sendPacket(fd: number, type: number, bytes: Uint8Array, offset: number, length: number, flags: number): SysResult;
   /** recvmsg(2): fds[0] = how many arrived, fds[1..] = they, close-on-exec; those without room are closed. */
   recvmsg(fd: number, bytes: Uint8Array, offset: number, length: number, fds: Int32Array, flags: number): SysResult;
   /** tcgetattr(3) into at least 64 bytes; answers sizeof(struct termios). */
   tcgetattr(fd: number, out: Uint8Array): SysResult;
   /** tcsetattr(3), TCSANOW, with bytes that tcgetattr gave. */
   tcsetattr(fd: number, attributes: Uint8Array): SysResult;
+  /**
+   * Calls `onReady` from this thread's event loop each time `fd` can be read or was hung up, with 0 or a negative errno.
+   * @returns a handle for {@link unwatch}, or a negative errno.
+   */
+  watch(fd: number, onReady: (status: number) => void): Watch | SysResult;
+  /** Ends a watch, once; before the fd is closed. */
+  unwatch(watch: Watch): SysResult;
   setWindowSize(fd: number, rows: number, columns: number): SysResult;
   /** libc's text for a (positive or negative) errno: `No such file or directory`. */
   strerror(errno: number): string;
