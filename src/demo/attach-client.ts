@@ -1,0 +1,86 @@
+/**
+ * A client of conmon's attach socket: takes the container's output as packets, sends it input. Non-blocking; the caller
+ * polls. It knows the socket's protocol and no terminal. Source: conmon contract, Podman libpod/oci_conmon_attach_common.go.
+ */
+
+import { closeSync, constants, openSync } from 'node:fs';
+import { constants as osConstants } from 'node:os';
+import { basename, dirname } from 'node:path';
+import { POLLIN, POLLOUT, SHUT_WR, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_SEQPACKET } from '../native/constants.ts';
+import type { Sys } from '../native/sys.ts';
+import { DemoError } from './demo-error.ts';
+
+/** The calls that a client needs. */
+export type AttachSys = Pick<Sys, 'socket' | 'connect' | 'read' | 'write' | 'poll' | 'shutdown' | 'close' | 'strerror'>;
+
+export type AttachOutput =
+  | { readonly kind: 'data'; readonly isStderr: boolean; readonly bytes: Buffer }
+  | { readonly kind: 'nothing' | 'end' };
+
+/** A type byte and at most 8192 bytes. */
+const MAX_PACKET_BYTES = 8193;
+/** conmon reads at most this much of a packet. */
+const MAX_INPUT_BYTES = 32_768;
+const TYPE_STDERR = 3;
+const { EAGAIN, ECONNRESET, EPIPE } = osConstants.errno;
+
+export class AttachClient {
+  readonly fd: number;
+  readonly #sys: AttachSys;
+  readonly #packet = Buffer.alloc(MAX_PACKET_BYTES);
+
+  private constructor(sys: AttachSys, fd: number) {
+    this.#sys = sys;
+    this.fd = fd;
+  }
+
+  /** Connects; conmon sends everything from its accept on. @throws DemoError naming the socket. */
+  static connect(sys: AttachSys, path: string): AttachClient {
+    const fd = sys.socket(SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd < 0) throw new DemoError(`attach socket: ${sys.strerror(fd)}`);
+    // Through the directory's fd: the path itself may be longer than a socket address.
+    const directoryFd = openSync(dirname(path), constants.O_RDONLY | constants.O_DIRECTORY);
+    const result = sys.connect(fd, `/proc/self/fd/${directoryFd}/${basename(path)}`);
+    closeSync(directoryFd);
+    if (result < 0) {
+      sys.close(fd);
+      throw new DemoError(`cannot connect to the attach socket ${path}: ${sys.strerror(result)}`);
+    }
+    return new AttachClient(sys, fd);
+  }
+
+  /** Takes one packet if there is one. The bytes are valid until the next call. @throws DemoError. */
+  receive(): AttachOutput {
+    const length = this.#sys.read(this.fd, this.#packet, 0, this.#packet.length);
+    if (length > 0) {
+      return { kind: 'data', isStderr: this.#packet[0] === TYPE_STDERR, bytes: this.#packet.subarray(1, length) };
+    }
+    if (length === -EAGAIN) return { kind: 'nothing' };
+    if (length === 0 || length === -ECONNRESET) return { kind: 'end' };
+    throw new DemoError(`attach socket: ${this.#sys.strerror(length)}`);
+  }
+
+  /** Sends input, waiting while the container does not take it. @returns false when conmon has closed the socket. */
+  send(bytes: Buffer): boolean {
+    for (let offset = 0; offset < bytes.length; ) {
+      const written = this.#sys.write(this.fd, bytes, offset, Math.min(bytes.length - offset, MAX_INPUT_BYTES));
+      if (written === -EPIPE || written === -ECONNRESET) return false;
+      if (written === -EAGAIN) this.#sys.poll(Int32Array.of(this.fd, POLLOUT), 1, -1);
+      else if (written < 0) throw new DemoError(`attach socket: ${this.#sys.strerror(written)}`);
+      else offset += written;
+    }
+    return true;
+  }
+
+  /** Says that no input follows; output goes on. */
+  endInput(): void {
+    this.#sys.shutdown(this.fd, SHUT_WR);
+  }
+
+  close(): void {
+    this.#sys.close(this.fd);
+  }
+}
+
+/** The events that {@link AttachClient.receive} is worth calling for. */
+export const ATTACH_EVENTS = POLLIN;
