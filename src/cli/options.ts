@@ -20,7 +20,7 @@ export interface Options {
   readonly cuuid: string | undefined;
   readonly name: string | undefined;
   readonly conmonPidfile: string | undefined;
-  /** Always set: the default is `$cwd/pidfile-$cid`. */
+  /** Always set, as given when it was: the default is `$cwd/pidfile-$cid`. */
   readonly containerPidfile: string;
   readonly runtime: string;
   readonly runtimeArgs: readonly string[];
@@ -31,6 +31,7 @@ export interface Options {
   readonly terminal: boolean;
   readonly stdin: boolean;
   readonly leaveStdinOpen: boolean;
+  /** At least one; each driver at most once. `none` stands alone. With `passthrough` the others get nothing, as in C. */
   readonly logTargets: readonly LogTarget[];
   /** Bytes a log file may hold; undefined = unlimited (0 and below on the command line mean unlimited too). */
   readonly logSizeMaxBytes: number | undefined;
