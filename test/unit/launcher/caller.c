@@ -76,6 +76,14 @@ static void limit(int resource, const char *value)
 	check(setrlimit(resource, &both), "setrlimit");
 }
 
+static void filter(struct sock_filter *instructions, unsigned short count)
+{
+	struct sock_fprog program = {.len = count, .filter = instructions};
+
+	check(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs");
+	check(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), "seccomp");
+}
+
 /* CALL:ERRNO, from now on, also in everything that is executed. */
 static void deny(const char *value)
 {
@@ -85,19 +93,32 @@ static void deny(const char *value)
 	for (size_t i = 0; i < sizeof(calls) / sizeof(*calls); i++) {
 		if (strlen(calls[i].name) != length || strncmp(value, calls[i].name, length) != 0)
 			continue;
-		struct sock_filter filter[] = {
+		struct sock_filter instructions[] = {
 			BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
 			BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)calls[i].number, 0, 1),
 			BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ((unsigned)atoi(colon + 1) & SECCOMP_RET_DATA)),
 			BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 		};
-		struct sock_fprog program = {.len = 4, .filter = filter};
-		check(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), value);
-		check(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), value);
+		filter(instructions, 4);
 		return;
 	}
 	errno = EINVAL;
 	check(-1, value);
+}
+
+/* memfd_create as before Linux 6.3, which knows flags up to 7 (little endian machines: the low word comes first). */
+static void old_memfd(void)
+{
+	struct sock_filter instructions[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_memfd_create, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1])),
+		BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, 7, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EINVAL),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+
+	filter(instructions, 6);
 }
 
 /* A /proc with nothing in it but self/exe, in a mount namespace of our own. */
@@ -110,27 +131,24 @@ static void empty_proc(const char *executable)
 	check(symlink(executable, "/proc/self/exe"), "symlink /proc/self/exe");
 }
 
-static void mask(const char *value)
+/* Asks the kernel itself: glibc refuses signals 32 and 33, other libraries do not. "all" or one number. */
+static void block(const char *value)
 {
-	sigset_t set;
+	unsigned long long set = strcmp(value, "all") == 0 ? ~0ULL : 1ULL << (atoi(value) - 1);
 
-	if (strcmp(value, "all") == 0) {
-		sigfillset(&set);
-	} else {
-		sigemptyset(&set);
-		sigaddset(&set, atoi(value));
-	}
-	check(sigprocmask(SIG_BLOCK, &set, NULL), "sigprocmask");
+	check((int)syscall(SYS_rt_sigprocmask, SIG_BLOCK, &set, NULL, sizeof(set)), "block");
 }
 
 static void ignore(const char *value)
 {
-	if (strcmp(value, "all") != 0) {
-		signal(atoi(value), SIG_IGN);
-		return;
-	}
+	const struct {
+		void (*handler)(int);
+		unsigned long rest[8];
+	} ignored = {.handler = SIG_IGN};
+
 	for (int number = 1; number <= SIGRTMAX; number++)
-		signal(number, SIG_IGN);
+		if (strcmp(value, "all") == 0 || atoi(value) == number)
+			syscall(SYS_rt_sigaction, number, &ignored, NULL, 8);
 }
 
 /* SIGNAL:MICROSECONDS: a child that sends it to us after that time, whatever we execute meanwhile. */
@@ -192,7 +210,7 @@ int main(int argc, char **argv)
 			check(chdir(value), operation);
 			check(rmdir(value), operation);
 		} else if (strcmp(operation, "block") == 0)
-			mask(value);
+			block(value);
 		else if (strcmp(operation, "ignore") == 0)
 			ignore(value);
 		else if (strcmp(operation, "raise") == 0)
@@ -201,6 +219,8 @@ int main(int argc, char **argv)
 			send_later(value);
 		else if (strcmp(operation, "deny") == 0)
 			deny(value);
+		else if (strcmp(operation, "kernel") == 0) /* any value: one before Linux 6.3 */
+			old_memfd();
 		else if (strcmp(operation, "emptyproc") == 0)
 			empty_proc(value);
 		else if (strcmp(operation, "exec") == 0) {

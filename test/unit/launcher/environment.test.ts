@@ -81,6 +81,11 @@ promise('the memfd is sealed and is read from its start', async (t, it) => {
   t.equal(dump.number('seals') & seals, seals);
 });
 
+promise('a kernel that knows no executable bit of memfds gets by without', async (t, it) => {
+  const dump = await it.observe({ env: ['A=b'], caller: ['kernel=5.10'] });
+  t.equal(dump.one('environ'), 'A=b\0');
+});
+
 promise('an empty environment is an empty memfd', async (t, it) => {
   const dump = await it.observe();
   t.equal(dump.one('environ'), '');
