@@ -53,6 +53,7 @@ static void execute(char **argv, int sync_fd, int start_fd, int64_t *exec_ns) {
   const int sync_high = fcntl(sync_fd, F_DUPFD_CLOEXEC, 16);
   const int start_high = fcntl(start_fd, F_DUPFD_CLOEXEC, 16);
   if (dup2(sync_high, SYNC_FD) < 0 || dup2(start_high, START_FD) < 0) _exit(126);
+  dup2(STDERR_FILENO, STDOUT_FILENO); /* stdout is for the report; C conmon tells option errors there */
   *exec_ns = monotonic_ns();
   execv(argv[0], argv);
   perror(argv[0]);

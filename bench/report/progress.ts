@@ -29,7 +29,8 @@ export function terminalProgress(stream: WriteStream): Progress {
   return {
     show(index, total, label, leftMs) {
       const line = `[${index}/${total}] ${label}, about ${clock(leftMs)} left`;
-      stream.write(`\r\u001b[K${line.slice(0, Math.max(0, stream.columns - 1))}`);
+      const width = stream.columns > 0 ? stream.columns : 80; // a terminal that nobody gave a size says 0
+      stream.write(`\r\u001b[K${line.slice(0, width - 1)}`);
     },
     clear() {
       stream.write('\r\u001b[K');

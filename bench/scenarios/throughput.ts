@@ -84,8 +84,8 @@ export function leastLogBytes(lineBytes: number, totalBytes: number): number {
   return Math.floor(totalBytes / lineBytes) * lineInLog;
 }
 
-async function warmMemory(bytes: number): Promise<void> {
-  await run(programPath('warm-memory'), [String(Math.round(bytes * 1.1) + 64e6)], { timeout: 60_000 });
+async function warmMemory(bytes: number, signal: AbortSignal): Promise<void> {
+  await run(programPath('warm-memory'), [String(Math.round(bytes * 1.1) + 64e6)], { timeout: 60_000, signal });
 }
 
 /** One run: start, flood, wait for the log to be complete, take the times, end, verify. Rejects if anything is amiss. */
@@ -94,7 +94,7 @@ export async function floodMonitor(environment: Environment, side: Side, load: L
   const least = leastLogBytes(load.lineBytes, totalBytes);
   const monitor = await startMonitor(environment, side);
   try {
-    await warmMemory(least);
+    await warmMemory(least, environment.signal);
     const machineBefore = await machineCpu();
     const cpuBeforeNs = await monitor.cpuNs();
     const written = await monitor.container.request(`write line=${load.lineBytes} total=${totalBytes}`, writeLimitMs);
@@ -149,7 +149,7 @@ async function copyFloor(environment: Environment, load: Load): Promise<Sample> 
   const outputBytes = leastLogBytes(load.lineBytes, totalBytes);
   const path = join(environment.workDir, 'floor');
   try {
-    await warmMemory(outputBytes);
+    await warmMemory(outputBytes, environment.signal);
     const { stdout } = await run(programPath('copy-floor'), [String(load.lineBytes), String(outputBytes), path], {
       timeout: writeLimitMs,
       signal: environment.signal,
