@@ -6,7 +6,7 @@
 import { closeSync, constants, openSync } from 'node:fs';
 import { constants as osConstants } from 'node:os';
 import { basename, dirname } from 'node:path';
-import { POLLIN, POLLOUT, SHUT_WR, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_SEQPACKET } from '../native/constants.ts';
+import { POLLOUT, SHUT_WR, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_SEQPACKET } from '../native/constants.ts';
 import type { Sys } from '../native/sys.ts';
 import { DemoError } from './demo-error.ts';
 
@@ -81,6 +81,3 @@ export class AttachClient {
     this.#sys.close(this.fd);
   }
 }
-
-/** The events that {@link AttachClient.receive} is worth calling for. */
-export const ATTACH_EVENTS = POLLIN;

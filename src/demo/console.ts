@@ -52,23 +52,23 @@ export function openConsole(sys: Sys, openPty: OpenPty, socketPath: string, spec
   return slavePath;
 }
 
-/** Blocks until the process has the terminal as its stdin. @throws DemoError when it never does. */
+/** Blocks until the process has the terminal as its stderr, the last of the three to get it. @throws DemoError when it never does. */
 export function waitForConsole(pid: number, slavePath: string): void {
   const deadline = performance.now() + OPEN_TIMEOUT_MS;
   const clock = new Int32Array(new SharedArrayBuffer(4));
   for (;;) {
-    const stdin = stdinOf(pid);
-    if (stdin === slavePath) return;
-    if (stdin === undefined) throw new DemoError(`the process could not open its terminal ${slavePath}`);
+    const stderr = stderrOf(pid);
+    if (stderr === slavePath) return;
+    if (stderr === undefined) throw new DemoError(`the process could not open its terminal ${slavePath}`);
     if (performance.now() > deadline) throw new DemoError(`the process did not open its terminal ${slavePath}`);
     Atomics.wait(clock, 0, 0, POLL_MS);
   }
 }
 
 /** @returns undefined when the process has ended. */
-function stdinOf(pid: number): string | undefined {
+function stderrOf(pid: number): string | undefined {
   try {
-    return readlinkSync(`/proc/${pid}/fd/0`);
+    return readlinkSync(`/proc/${pid}/fd/2`);
   } catch {
     return undefined;
   }

@@ -1,90 +1,105 @@
 /**
  * `make run CMD=...` on a terminal: our terminal in raw mode on one side, the attach socket on the other, window sizes
- * through the control FIFO. The loop blocks in poll and turns the event loop in between, for signals.
+ * through the control FIFO. Everything happens in the event loop; only a write to our own terminal may block.
  */
 
 import { closeSync, constants, openSync, writeSync } from 'node:fs';
 import { constants as osConstants } from 'node:os';
-import { setImmediate as turn } from 'node:timers/promises';
-import { POLLIN, POLLOUT } from '../native/constants.ts';
+import { POLLOUT } from '../native/constants.ts';
+import type { Sys, SysResult, Watch } from '../native/sys.ts';
 import { AttachClient, type AttachSys } from './attach-client.ts';
 import type { ContainerRun } from './container-run.ts';
 import { DemoError, reasonOf } from './demo-error.ts';
 import { DetachKeys } from './detach-keys.ts';
 
+/** The calls that a conversation needs. */
+export type InteractiveSys = AttachSys & Pick<Sys, 'watch' | 'unwatch'>;
+
 const STDIN = 0;
 const STDOUT = 1;
-/** Also how late a signal or a new window size may be noticed while nothing moves. */
-const POLL_MS = 100;
 const READ_BYTES = 4096;
 const { EAGAIN } = osConstants.errno;
 
 /** Runs the created container to its end. @returns its exit status. @throws the signal's reason when it is aborted. */
-export async function runInteractive(run: ContainerRun, sys: AttachSys, signal: AbortSignal): Promise<number> {
-  const client = AttachClient.connect(sys, run.attachPath);
+export async function runInteractive(run: ContainerRun, sys: InteractiveSys, signal: AbortSignal): Promise<number> {
   const window = new WindowSize(run.ctlPath);
+  const client = AttachClient.connect(sys, run.attachPath);
+  const resize = () => window.send();
+  const stop = new AbortController();
+  process.stdout.on('resize', resize);
   process.stdin.setRawMode(true);
+  window.send();
+  const conversation = converse(client, sys, AbortSignal.any([signal, stop.signal]));
   try {
-    window.send();
-    await run.start();
-    if ((await converse(client, sys, window, signal)) === 'detached') {
-      process.stdin.setRawMode(false);
-      process.stderr.write('\ndetached: the container goes on; Ctrl-C ends it\n');
-    }
+    const [, outcome] = await Promise.all([run.start(), conversation]);
+    if (outcome === 'detached') process.stderr.write('\r\ndetached: the container goes on; Ctrl-C ends it\r\n');
   } finally {
     process.stdin.setRawMode(false);
-    window.close();
+    process.stdout.off('resize', resize);
+    // It must not watch an fd that is closed.
+    stop.abort();
+    await conversation.catch(() => {});
     client.close();
+    window.close();
   }
   return Number(await run.waitForExit(signal));
 }
 
 /** Passes bytes both ways until the container closes its end or the detach keys are typed. */
-async function converse(
-  client: AttachClient,
-  sys: AttachSys,
-  window: WindowSize,
-  signal: AbortSignal,
-): Promise<'ended' | 'detached'> {
+async function converse(client: AttachClient, sys: InteractiveSys, signal: AbortSignal): Promise<'ended' | 'detached'> {
+  const { promise, resolve, reject } = Promise.withResolvers<'ended' | 'detached'>();
   const keys = new DetachKeys();
   const typed = Buffer.alloc(READ_BYTES);
-  const set = Int32Array.of(client.fd, POLLIN, STDIN, POLLIN);
-  for (;;) {
-    await turn();
+  const watching = new Set<Watch>();
+  const watch = (fd: number, act: (self: Watch) => void) => {
+    const self: Watch | SysResult = sys.watch(fd, () => {
+      try {
+        if (typeof self !== 'number') act(self);
+      } catch (error) {
+        reject(error);
+      }
+    });
+    if (typeof self === 'number') throw new DemoError(`watch fd ${fd}: ${sys.strerror(self)}`);
+    watching.add(self);
+  };
+  const unwatch = (self: Watch) => {
+    watching.delete(self);
+    sys.unwatch(self);
+  };
+  const abort = () => reject(signal.reason);
+  signal.addEventListener('abort', abort, { once: true });
+  try {
     signal.throwIfAborted();
-    window.send();
-    set[1] = set[3] = POLLIN;
-    if (sys.poll(set, 2, POLL_MS) <= 0) continue;
-    if (isReady(set[1])) {
+    watch(client.fd, () => {
       const output = client.receive();
-      if (output.kind === 'end') return 'ended';
       if (output.kind === 'data') writeAll(sys, output.bytes);
-    }
-    if (isReady(set[3])) {
+      else if (output.kind === 'end') resolve('ended');
+    });
+    watch(STDIN, (self) => {
       const length = sys.read(STDIN, typed, 0, typed.length);
-      // A negative fd is one that poll leaves alone: our terminal is gone, and SIGHUP will follow.
-      if (length === 0 || (length < 0 && length !== -EAGAIN)) set[2] = -1;
+      // Our terminal is gone: SIGHUP follows. Watched further it would be ready for ever.
+      if (length === 0 || (length < 0 && length !== -EAGAIN)) unwatch(self);
       const { input, isDetach } = keys.push(typed.subarray(0, Math.max(length, 0)));
       client.send(input);
-      if (isDetach) return 'detached';
-    }
+      if (isDetach) resolve('detached');
+    });
+    return await promise;
+  } finally {
+    signal.removeEventListener('abort', abort);
+    for (const self of watching) unwatch(self);
   }
-}
-
-function isReady(slot: number | undefined): boolean {
-  return slot !== undefined && slot >>> 16 !== 0;
 }
 
 function writeAll(sys: AttachSys, bytes: Buffer): void {
   for (let offset = 0; offset < bytes.length; ) {
     const written = sys.write(STDOUT, bytes, offset, bytes.length - offset);
-    if (written === -EAGAIN) sys.poll(Int32Array.of(STDOUT, POLLOUT), 1, POLL_MS);
+    if (written === -EAGAIN) sys.poll(Int32Array.of(STDOUT, POLLOUT), 1, -1);
     else if (written < 0) throw new DemoError(`stdout: ${sys.strerror(written)}`);
     else offset += written;
   }
 }
 
-/** Tells conmon the size of our terminal whenever it is another one. */
+/** Tells conmon the size of our terminal, when it is another one than it was. */
 class WindowSize {
   readonly #ctlFd: number;
   #sent = '';
