@@ -155,7 +155,8 @@ async function parseWithHelp(argv: readonly string[], program: ProgramText): Pro
     .help()
     .wrap(115)
     .fail((message: string | null, error: Error | undefined) => {
-      throw error ?? new DemoError(message ?? 'cannot read the command line');
+      if (error instanceof DemoError) throw error;
+      throw new DemoError((message ?? String(error?.message)).replaceAll(/\s*\n\s*/g, ' '), { cause: error });
     });
   for (const name of Object.keys(commands).filter(isCommand)) {
     const { usage, describe, options } = commands[name];
@@ -178,7 +179,10 @@ function toArguments(
 ): Arguments {
   const string = (name: string) => (typeof parsed[name] === 'string' ? parsed[name] : undefined);
   const [id = '', signal = DEFAULT_SIGNAL] = positionals;
-  const preserveFds = parsed['preserve-fds'];
+  const preserveFds = parsed['preserve-fds'] ?? 0;
+  if (typeof preserveFds !== 'number' || !Number.isInteger(preserveFds)) {
+    throw new DemoError('--preserve-fds: not a number');
+  }
   return {
     command,
     id,
@@ -189,7 +193,7 @@ function toArguments(
     bundle: string('bundle') ?? '.',
     pidFile: string('pid-file'),
     consoleSocket: string('console-socket'),
-    preserveFds: typeof preserveFds === 'number' ? preserveFds : 0,
+    preserveFds,
     process: string('process') ?? '',
     detach: parsed['detach'] === true,
     all: parsed['all'] === true,
