@@ -10,7 +10,7 @@ import { type Random, seededRandom } from '../helpers/random.ts';
 import { realRuntimes } from '../helpers/runtimes.ts';
 import { mapBounded, waitFor } from '../helpers/wait.ts';
 
-promise('100 containers that print one line and exit at once lose none', { runtimes: realRuntimes() }, async (c) => {
+promise('100 containers that print one line and exit at once lose none', { runtimes: ['runc', 'crun'] }, async (c) => {
   const wrong = await mapBounded(
     Array.from({ length: 100 }, (_, index) => index),
     4,

@@ -44,6 +44,8 @@ export interface ContainerOptions {
   /** Options of native/launch.c. */
   readonly launch?: readonly string[];
   readonly sync?: boolean;
+  /** Neither --exit-dir nor --persist-dir. */
+  readonly withoutExitDirs?: boolean;
   /** Do not say go on the start pipe. */
   readonly holdStart?: boolean;
   /** Called by another name or path than the monitor's own. */
@@ -121,7 +123,7 @@ export class Container {
     const ids = ['-b', this.bundle, '-c', this.cid, '-u', this.cid, '-n', `e2e-${name}`];
     const runtime = ['-r', this.runtimePath];
     const pidfiles = ['-p', this.containerPidfile];
-    const dirs = ['--exit-dir', this.exitDir, '--persist-dir', this.persistDir];
+    const dirs = options.withoutExitDirs ? [] : ['--exit-dir', this.exitDir, '--persist-dir', this.persistDir];
     const runtimeRoot = ['--runtime-arg', `--root=${this.runtimeRoot}`];
     const flags = [...(options.process?.terminal ? ['-t'] : []), ...(options.sync ? ['--sync'] : [])];
     if (options.exitCommand !== undefined) {
@@ -238,7 +240,18 @@ export class Container {
 
   /** Waits for the exit file in the exit dir, as engines do. @returns the status. Throws when it is no bare number. */
   async exited(timeoutMs?: number): Promise<number> {
-    await waitFor('the exit file', () => existsSync(this.exitFile), { intervalMs: 2, ...optional({ timeoutMs }) });
+    const written = () => existsSync(this.exitFile);
+    await waitFor(
+      'the exit file',
+      () => {
+        const gone = this.#daemonPid !== undefined && !isRunning(this.#daemonPid);
+        if (!written() && gone && !written()) {
+          throw new Error('conmon ended without an exit file');
+        }
+        return written();
+      },
+      { intervalMs: 2, ...optional({ timeoutMs }) },
+    );
     const text = readFileSync(this.exitFile, 'latin1');
     if (!/^-?\d+$/.test(text)) {
       throw new Error(`the exit file holds ${JSON.stringify(text)}`);

@@ -3,7 +3,17 @@
  * all of it can be found and taken away, also when the case fails or the test process is told to end.
  * It never touches anything that does not carry the mark.
  */
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, realpathSync, rmdirSync, rmSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmdirSync,
+  rmSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { processesMarked } from './proc.ts';
@@ -115,6 +125,13 @@ export class Workspace {
         // busy for a moment longer: an empty cgroup harms nobody
       }
     }
+    const bound = readFileSync('/proc/net/unix', 'latin1');
+    for (const path of consoleSockets()) {
+      // Those of a conmon that was killed; one that somebody still listens on is another test's.
+      if (!this.#temporariesBefore.has(path) && !bound.includes(path)) {
+        rmSync(path, { force: true });
+      }
+    }
     rmSync(this.dir, { recursive: true, force: true });
     open.delete(this);
   }
@@ -142,8 +159,14 @@ function consoleSockets(): string[] {
     : [];
 }
 
-process.once('exit', () => {
+function destroyAll(): void {
   for (const workspace of open) {
     workspace.destroy();
   }
-});
+}
+
+process.once('exit', destroyAll);
+for (const signal of ['SIGALRM', 'SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
+  // First in line, and gone again before tap's own handler counts who else wants the signal (SIGALRM is its timeout).
+  process.prependOnceListener(signal, destroyAll);
+}
