@@ -47,7 +47,7 @@ bundles: $(LIBEXEC)/main.cjs bin/conmon-demo-runtime ## one bundle for each thre
 
 bin/conmon: native/launcher.c Makefile | node_modules/.installed
 	@mkdir -p bin
-	$(CC) -std=c11 $(CFLAGS) $(WARN) $(HARDEN) -pie -o $@ native/launcher.c
+	$(CC) -std=c11 $(CFLAGS) $(WARN) $(HARDEN) -static-pie -Wl,-z,relro,-z,now -o $@ native/launcher.c
 
 $(LIBEXEC)/sys.node: native/sys.c native/watch.c native/watch.h Makefile node_modules/.installed
 	@mkdir -p $(LIBEXEC)

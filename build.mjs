@@ -43,6 +43,7 @@ const entries = [
   ['src/threads/index.ts', 'threads.cjs'],
   ['src/cli/help.ts', 'help.cjs'],
   ['workers/log.ts', 'log.cjs'],
+  ['workers/attach.ts', 'attach.cjs'],
   // Piscina starts its threads with this file, by this name.
   ['node_modules/piscina/dist/worker.js', 'worker.js'],
   ['src/demo/runtime.ts', 'demo-runtime.cjs'],

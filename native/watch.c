@@ -34,7 +34,7 @@ static void on_ready(uv_poll_t *poll, int status, int events)
 		return;
 	napi_value callback, receiver, argument;
 	(void)events;
-	if (napi_get_reference_value(w->env, w->callback, &callback) == napi_ok && napi_get_undefined(w->env, &receiver) == napi_ok &&
+	if (napi_get_reference_value(w->env, w->callback, &callback) == napi_ok && napi_get_global(w->env, &receiver) == napi_ok &&
 	    napi_create_int32(w->env, status, &argument) == napi_ok)
 		(void)napi_make_callback(w->env, w->context, receiver, callback, 1, &argument, NULL);
 	napi_close_handle_scope(w->env, scope);

@@ -3,23 +3,22 @@
  * session's table, end with the container's status. Main thread. Only wiring: what each step does is in its room.
  */
 
-import { openSync } from 'node:fs';
+import { openSync, read } from 'node:fs';
 import { type Options, parseCommandLine, readRawArgv } from './cli/index.ts';
 import { Diag } from './diag/diag.ts';
 import { errorText } from './diag/error.ts';
 import { openLog } from './log/open-log.ts';
 import { PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG, SIGINT, SIGKILL, SIGQUIT, SIGTERM } from './native/constants.ts';
-import { sys } from './native/sys.ts';
+import { failureText, sys } from './native/sys.ts';
 import type { LogFileTarget } from './proto/log-messages.ts';
-import { STDERR, STDOUT } from './proto/stream.ts';
 import { syncKey } from './proto/sync-message.ts';
-import { Discard } from './session/discard.ts';
+import { AttachFiles } from './session/attach-files.ts';
 import { Environment } from './session/environment.ts';
 import { replaceFile } from './session/exit-files.ts';
 import { type Launch, parseLaunch, pipeFd } from './session/launch.ts';
 import { lowerOomScore } from './session/oom-score.ts';
 import { Reaper } from './session/reaper.ts';
-import { Session, type StartOutput } from './session/session.ts';
+import { type Output, Session, type StartOutput } from './session/session.ts';
 import { openStdio, type Stdio } from './session/stdio.ts';
 import { SyncPipe } from './session/sync-pipe.ts';
 
@@ -34,11 +33,17 @@ const FORWARDED = { SIGTERM, SIGINT, SIGQUIT } as const;
 /** setTimeout's limit: once in 25 days. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
+/** As the launcher's read of the start pipe. */
+const START_MESSAGE_MAX = 8192;
+
 /** Everything that can fail as an option error, done before the caller hears that conmon is ready. */
 interface Prepared {
   readonly launch: Launch;
   readonly environment: Environment;
   readonly syncFd: number;
+  /** With --exec-attach only, else -1. */
+  readonly attachFd: number;
+  readonly startFd: number;
   /** Fds of the caller's that the runtime gets and that are closed before the exit notice. */
   readonly leakedFds: readonly number[];
   readonly logFiles: readonly LogFileTarget[];
@@ -88,19 +93,26 @@ function prepare(launch: Launch, options: Options, diag: Diag): Prepared {
     launch,
     environment,
     syncFd,
+    attachFd,
+    startFd: options.execAttach ? startFd : -1,
     leakedFds: launch.entryFds.filter((fd) => !ours.has(fd)),
     logFiles,
-    stdio: passthrough ? undefined : openStdio(sys, diag, { stdin: options.stdin, logged: logFiles.length > 0 }),
+    stdio: passthrough
+      ? undefined
+      : openStdio(sys, diag, { stdin: options.stdin, terminal: options.terminal, logged: logFiles.length > 0 }),
   };
 }
 
+/** Nothing here waits; what goes wrong after the hand-over is told on the sync pipe, by the session. */
 function runSession(options: Options, diag: Diag, prepared: Prepared): void {
   const { launch, syncFd, stdio } = prepared;
   const oomScoreAdj = lowerOomScore(diag);
   const subreaper = sys.prctl(PR_SET_CHILD_SUBREAPER, 1);
   if (subreaper < 0) throw new Error(`Failed to set as subreaper ${sys.strerror(subreaper)}`);
   sys.prctlSetName('conmon');
+  writeOwnPidFile(options);
   const reaper = new Reaper(sys, diag);
+  const attachFiles = options.bundle === undefined || stdio === undefined ? undefined : new AttachFiles(sys, options);
   const session = new Session({
     sys,
     diag,
@@ -110,6 +122,8 @@ function runSession(options: Options, diag: Diag, prepared: Prepared): void {
     reaper,
     syncPipe: new SyncPipe(sys, diag, syncKey(options.apiVersion, options.exec), syncFd),
     stdio,
+    attachFiles,
+    temporaryDir: process.env['TMPDIR'] ?? '/tmp',
     leakedFds: prepared.leakedFds,
     oomScoreAdj,
     startOutput: outputStarter(options, diag, prepared),
@@ -118,33 +132,60 @@ function runSession(options: Options, diag: Diag, prepared: Prepared): void {
   process.on('SIGCHLD', () => reaper.reap());
   for (const [name, signal] of Object.entries(FORWARDED))
     process.on(name, () => session.post({ type: 'signal', signal }));
-  if (options.conmonPidfile !== undefined) {
-    const failure = replaceFile(options.conmonPidfile, String(process.pid));
-    if (failure !== undefined) throw new Error(`Failed to write conmon pidfile: ${failure}`);
-  }
+  // A bug of ours must not end the monitor under a container that is well.
+  process.on('uncaughtException', (error) => diag.error(`internal error: ${error.stack ?? error.message}`));
   keepAlive();
   if (stdio !== undefined) disconnectStandardStreams();
   handOver(launch, options.sync);
-  session.post({ type: 'start' });
-  if (stdio === undefined) disconnectStandardStreams();
+  const start = (): void => {
+    session.post({ type: 'start' });
+    if (stdio === undefined) disconnectStandardStreams();
+  };
+  if (options.execAttach) waitForClient(options, diag, prepared, start);
+  else start();
 }
 
-/** With log files a worker reads the output, else nobody looks at it. The thread's code is loaded behind the runtime. */
+/** The caller reads it as soon as it knows that conmon is ready. */
+function writeOwnPidFile(options: Options): void {
+  if (options.conmonPidfile === undefined) return;
+  const failure = replaceFile(options.conmonPidfile, String(process.pid));
+  if (failure !== undefined) throw new Error(`Failed to write conmon pidfile: ${failure}`);
+}
+
+/**
+ * An exec with attach: says that the attach socket is there, then waits for the caller's second go, so that its client
+ * misses nothing (contract section 3). The end of the start pipe is a go too.
+ */
+function waitForClient(options: Options, diag: Diag, { attachFd, startFd }: Prepared, start: () => void): void {
+  new SyncPipe(sys, diag, syncKey(options.apiVersion, options.exec), attachFd).send(0);
+  if (startFd <= 2) start();
+  else
+    read(startFd, Buffer.alloc(START_MESSAGE_MAX), 0, START_MESSAGE_MAX, null, (error) => {
+      if (error) diag.warn(`start-pipe read failed ${failureText(error)}`);
+      sys.close(startFd);
+      start();
+    });
+}
+
+/** The threads' code is loaded behind the runtime. With passthrough there is nothing to read. */
 function outputStarter(options: Options, diag: Diag, { logFiles, stdio }: Prepared): StartOutput {
-  return (_session, onEnded) => {
+  return (onEnded) => {
     if (stdio === undefined) return undefined;
-    if (logFiles.length === 0) return new Discard([stdio.stdoutFd, stdio.stderrFd], () => onEnded(undefined));
-    const { LogWorker, WorkerPool } = require('./threads.cjs') as typeof import('./threads/index.ts');
-    const plan = {
-      sources: [
-        { fd: stdio.stdoutFd, stream: STDOUT },
-        { fd: stdio.stderrFd, stream: STDERR },
-      ],
-      targets: logFiles,
-      syncLog: options.syncLog,
-      logLevel: options.logLevel,
-    } as const;
-    return new LogWorker(sys, diag, new WorkerPool(), plan, onEnded);
+    const threads = require('./threads.cjs') as typeof import('./threads/index.ts');
+    const { logLevel, syncLog } = options;
+    const output = new threads.Output(sys, diag, { targets: logFiles, syncLog, logLevel }, onEnded);
+    return {
+      begin: (sources, stdinFd) => output.begin(sources, stdinFd),
+      startAttach: ({ listenFd }) =>
+        output.startAttach({
+          listenFd,
+          closeStdin: options.stdin && !options.leaveStdinOpen,
+          stallTimeoutMs: options.attachStallTimeoutSeconds * 1000,
+          logLevel,
+        }),
+      reopen: () => output.reopen(),
+      end: (drain) => output.end(drain),
+    } satisfies Output;
   };
 }
 
@@ -155,7 +196,8 @@ function handOver(launch: Launch, sync: boolean): void {
     if (process.ppid !== launch.launcherPid) sys.exitNow(1); // it was killed before we could ask for its signal
   }
   const byte = Buffer.from(sync ? STAY : READY);
-  sys.write(launch.statusFd, byte, 0, 1);
+  // Nobody to hear it: the caller has killed what it started, and wants no container.
+  if (sys.write(launch.statusFd, byte, 0, 1) < 0) sys.exitNow(1);
   sys.close(launch.statusFd);
 }
 

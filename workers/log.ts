@@ -10,17 +10,14 @@ import { newCounters } from '../src/log/counters.ts';
 import type { LogDriver } from '../src/log/driver.ts';
 import { FileSink } from '../src/log/file-sink.ts';
 import { K8sFile } from '../src/log/k8s-file.ts';
-import { Pump, type PumpCommand } from '../src/log/pump.ts';
+import { Pump } from '../src/log/pump.ts';
 import { Timestamp } from '../src/log/timestamp.ts';
 import { sys } from '../src/native/sys.ts';
 import type { FromLogWorker, LogCounters, LogTask, ToLogWorker } from '../src/proto/log-messages.ts';
 import { RingConsumer } from '../src/ring/consumer.ts';
 import { Doorbell, declareAwake, declareSleep } from '../src/ring/doorbell.ts';
-import { outputOffset, Word } from '../src/ring/layout.ts';
+import { ATTACH_CONSUMER, CONSUMER_COUNT, LOG_CONSUMER, outputOffset, Word } from '../src/ring/layout.ts';
 import { RingProducer } from '../src/ring/producer.ts';
-
-/** The log thread's place among the ring's consumers. */
-const OWN_CONSUMER = 0;
 
 export default function run(task: LogTask): LogCounters {
   const { memory, geometry, port } = task;
@@ -28,6 +25,8 @@ export default function run(task: LogTask): LogCounters {
   const diag = new Diag(sys, task.logLevel);
   const words = new Int32Array(memory.buffer);
   const doorbell = new Doorbell(sys, task.doorbellFd);
+  const doorbells = new Array<Doorbell | undefined>(CONSUMER_COUNT);
+  doorbells[ATTACH_CONSUMER] = new Doorbell(sys, task.attachDoorbellFd);
   const kernel = loadKernel(memory);
   const drivers = task.targets.map(
     (target, index): LogDriver =>
@@ -46,15 +45,14 @@ export default function run(task: LogTask): LogCounters {
     sys,
     diag,
     bytes: new Uint8Array(memory.buffer),
-    producer: new RingProducer(memory, geometry.capacityBytes, []),
-    cursor: new RingConsumer(memory, geometry.capacityBytes, OWN_CONSUMER, undefined),
+    producer: new RingProducer(memory, geometry.capacityBytes, doorbells),
+    cursor: new RingConsumer(memory, geometry.capacityBytes, LOG_CONSUMER, undefined),
     drivers,
-    sources: task.sources,
     counters,
     doorbell,
     declareSleep: () => declareSleep(words, Word.producerSleeps),
     declareAwake: () => declareAwake(words, Word.producerSleeps),
-    nextCommand: () => toCommand(receiveMessageOnPort(port)?.message),
+    nextMessage: () => receiveMessageOnPort(port)?.message as ToLogWorker | undefined,
   });
   const ready: FromLogWorker = { kind: 'ready' };
   port.postMessage(ready);
@@ -64,10 +62,4 @@ export default function run(task: LogTask): LogCounters {
     driver.close();
   }
   return counters;
-}
-
-function toCommand(message: ToLogWorker | undefined): PumpCommand | undefined {
-  if (message === undefined) return undefined;
-  if (message.kind === 'begin') return 'begin';
-  return message.drain ? 'drain' : 'stop';
 }

@@ -16,6 +16,8 @@ export interface LogDriver {
   settle(stream: Stream): void;
   /** Whether a partial line is held. */
   holdsPartial(stream: Stream): boolean;
+  /** Makes a new log file under the same path, with whole records in the old one and the new. */
+  reopen(): void;
   /** Makes everything durable. */
   sync(): void;
   /** Releases the file. */

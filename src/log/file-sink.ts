@@ -3,10 +3,11 @@
  * on the log thread. It knows nothing of formats but that a record ends with a newline and holds no other.
  */
 
-import { closeSync, fstatSync, fsyncSync, ftruncateSync } from 'node:fs';
+import { closeSync, fstatSync, fsyncSync, ftruncateSync, renameSync } from 'node:fs';
 import type { Diag } from '../diag/diag.ts';
 import { failureText, type Sys } from '../native/sys.ts';
 import type { LogCounters } from '../proto/log-messages.ts';
+import { createLog } from './open-log.ts';
 
 const NEWLINE = 0x0a;
 
@@ -45,6 +46,25 @@ export class FileSink {
     this.#sizeBytes += length;
     this.#counters.writtenBytes += length;
     this.#failing = false;
+  }
+
+  /**
+   * Replaces the file by an empty one: `PATH.tmp`, renamed over PATH, so that whoever watches PATH sees it appear
+   * (contract section 6). When that fails logging goes on in the old file.
+   */
+  reopen(): void {
+    const temporary = `${this.#path}.tmp`;
+    let fd: number;
+    try {
+      fd = createLog(temporary);
+      renameSync(temporary, this.#path);
+    } catch (error) {
+      this.#diag.warn(`Failed to reopen log file ${this.#path}: ${failureText(error)}`);
+      return;
+    }
+    closeSync(this.#fd);
+    this.#fd = fd;
+    this.#sizeBytes = 0;
   }
 
   sync(): void {

@@ -68,6 +68,10 @@ export class K8sFile implements LogDriver {
     return this.#words[this.#of(stream).words + FormatField.open / 4] !== 0;
   }
 
+  reopen(): void {
+    this.#parts.sink.reopen();
+  }
+
   sync(): void {
     this.#parts.sink.sync();
   }

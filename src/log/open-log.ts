@@ -1,5 +1,6 @@
 /**
- * Opens log files, before the daemon says that it is ready: a log that cannot be opened is an option error. Main thread.
+ * Opens log files: on the main thread before the daemon says that it is ready, since a log that cannot be opened is an
+ * option error, and on the log thread when a file is replaced.
  */
 
 import { constants, openSync } from 'node:fs';
@@ -9,6 +10,13 @@ import { failureText } from '../native/sys.ts';
 
 /** 0640: logs are not the world's to read (contract section 6). */
 const LOG_MODE = 0o640;
+const FLAGS =
+  constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_NOFOLLOW | constants.O_NONBLOCK | O_CLOEXEC;
+
+/** An empty log file at `path`, which may hold an older attempt. Throws what node:fs throws. The caller owns the fd. */
+export function createLog(path: string): number {
+  return openSync(path, FLAGS | constants.O_TRUNC, LOG_MODE);
+}
 
 /**
  * O_APPEND, created when missing, its directory not. The last component may not be a symlink. O_NONBLOCK, so that a
@@ -16,15 +24,8 @@ const LOG_MODE = 0o640;
  * Throws ConmonError LOG_OPEN_FAILED.
  */
 export function openLog(path: string): number {
-  const flags =
-    constants.O_WRONLY |
-    constants.O_APPEND |
-    constants.O_CREAT |
-    constants.O_NOFOLLOW |
-    constants.O_NONBLOCK |
-    O_CLOEXEC;
   try {
-    return openSync(path, flags, LOG_MODE);
+    return openSync(path, FLAGS, LOG_MODE);
   } catch (cause) {
     const reason = failureText(cause);
     throw new ConmonError('LOG_OPEN_FAILED', `Failed to open log file ${path}:`, {

@@ -5,9 +5,9 @@
  */
 
 import type { Diag } from '../diag/diag.ts';
-import { EAGAIN, POLLIN } from '../native/constants.ts';
+import { EAGAIN, EIO, POLLIN } from '../native/constants.ts';
 import type { Sys } from '../native/sys.ts';
-import type { LogCounters } from '../proto/log-messages.ts';
+import type { LogCounters, Source as SourcePlan, ToLogWorker } from '../proto/log-messages.ts';
 import type { Stream } from '../proto/stream.ts';
 import type { LogDriver } from './driver.ts';
 
@@ -17,6 +17,10 @@ export const READ_BYTES = 65536;
 const LEAST_READ_BYTES = 4096;
 /** Reads of one stream before the doorbell and the other stream get their turn. */
 const READS_A_TURN = 16;
+/** At its end a terminal is read until it is empty, but not for ever. */
+const TERMINAL_DRAIN_BYTES = 1 << 20;
+/** How often a terminal that nobody has open is looked at: somebody may open it again (contract section 5). */
+const HUNG_UP_MS = 100;
 
 /** The ring's writing side, as the pump needs it (src/ring/producer.ts). */
 export interface ChunkProducer {
@@ -36,9 +40,6 @@ export interface ChunkCursor {
   readonly stream: number;
 }
 
-/** What main asked for since the pump last looked. */
-export type PumpCommand = 'begin' | 'drain' | 'stop';
-
 export interface PumpParts {
   readonly sys: Sys;
   readonly diag: Diag;
@@ -47,53 +48,52 @@ export interface PumpParts {
   readonly producer: ChunkProducer;
   readonly cursor: ChunkCursor;
   readonly drivers: readonly LogDriver[];
-  /** Non-blocking fds; closed by the pump at their end. */
-  readonly sources: readonly { readonly fd: number; readonly stream: Stream }[];
   readonly counters: LogCounters;
   readonly doorbell: { readonly fd: number; take(): boolean };
   /** Says that the producer is about to sleep for want of space, so that a consumer which releases some rings. */
   declareSleep(): void;
   declareAwake(): void;
   /** The next message of main, undefined when there is none. */
-  nextCommand(): PumpCommand | undefined;
+  nextMessage(): ToLogWorker | undefined;
 }
 
 interface Source {
   readonly stream: Stream;
+  readonly terminal: boolean;
+  /** Nobody has the terminal open: it is polled now and then, or poll would return at once. */
+  hungUp: boolean;
   /** -1 once it has ended; poll(2) passes over it then. */
   fd: number;
 }
 
 export class Pump {
   readonly #parts: PumpParts;
-  readonly #sources: Source[];
+  /** Closed by the pump at their end. */
+  #sources: Source[] = [];
   /** (fd, events | revents << 16) pairs: the doorbell, then the sources. */
-  readonly #pollSet: Int32Array;
-  #reading = false;
-  #ending: 'drain' | 'stop' | undefined;
+  #pollSet = new Int32Array(2);
+  #ending: Extract<ToLogWorker, { kind: 'end' }> | undefined;
   /** A claim failed: nothing is read until a consumer has released something. */
   #full = false;
 
   constructor(parts: PumpParts) {
     this.#parts = parts;
-    this.#sources = parts.sources.map(({ fd, stream }) => ({ fd, stream }));
-    this.#pollSet = new Int32Array(2 * (1 + this.#sources.length));
   }
 
   /** Runs until main has said that the container is gone and what it left is written. Throws only for bugs. */
   run(): void {
-    this.#takeCommands();
+    this.#takeMessages();
     while (this.#ending === undefined) {
-      this.#poll(this.#holdsPartial() ? 0 : -1);
+      this.#poll(this.#timeoutMs());
       if (this.#ready(0)) {
         this.#parts.doorbell.take();
         this.#full = false;
         this.#parts.producer.admitConsumers();
-        this.#takeCommands();
+        this.#takeMessages();
       }
-      if (this.#reading && !this.#full) this.#readAll();
+      if (!this.#full) this.#readAll();
     }
-    if (this.#ending === 'drain' && this.#reading) for (const source of this.#sources) this.#drain(source);
+    if (this.#ending.drain) for (const source of this.#sources) this.#drain(source);
     for (const source of this.#sources) this.#settle(source.stream);
     for (const source of this.#sources) this.#close(source);
     this.#parts.producer.end();
@@ -105,7 +105,7 @@ export class Pump {
     set[0] = this.#parts.doorbell.fd;
     set[1] = POLLIN;
     this.#sources.forEach((source, i) => {
-      set[2 + 2 * i] = this.#reading && !this.#full ? source.fd : -1;
+      set[2 + 2 * i] = this.#full || source.hungUp ? -1 : source.fd;
       set[3 + 2 * i] = POLLIN;
     });
     if (asleep) {
@@ -126,18 +126,32 @@ export class Pump {
     return (this.#pollSet[2 * slot + 1] ?? 0) >>> 16 !== 0;
   }
 
-  #takeCommands(): void {
-    for (let command = this.#parts.nextCommand(); command !== undefined; command = this.#parts.nextCommand()) {
-      if (command === 'begin') this.#reading = true;
-      else this.#ending = command;
+  #takeMessages(): void {
+    for (let message = this.#parts.nextMessage(); message !== undefined; message = this.#parts.nextMessage()) {
+      if (message.kind === 'begin') this.#begin(message.sources);
+      else if (message.kind === 'reopen') for (const driver of this.#parts.drivers) driver.reopen();
+      else this.#ending = message;
     }
+  }
+
+  #begin(sources: readonly SourcePlan[]): void {
+    this.#sources = sources.map(({ fd, stream, terminal }) => ({ fd, stream, terminal, hungUp: false }));
+    this.#pollSet = new Int32Array(2 * (1 + this.#sources.length));
+  }
+
+  /** A held partial line is written as soon as nothing follows it; a terminal without a user is looked at again. */
+  #timeoutMs(): number {
+    if (this.#holdsPartial()) return 0;
+    return !this.#full && this.#sources.some((source) => source.hungUp) ? HUNG_UP_MS : -1;
   }
 
   #readAll(): void {
     for (let i = 0; i < this.#sources.length; i++) {
       const source = this.#sources[i];
       if (source === undefined) continue;
-      if (this.#ready(1 + i)) this.#readTurn(source);
+      // Also after each wait for something else: a read of a terminal that is still closed costs one system call.
+      if (source.hungUp) source.hungUp = false;
+      else if (this.#ready(1 + i)) this.#readTurn(source);
       else this.#settle(source.stream);
     }
   }
@@ -166,7 +180,8 @@ export class Pump {
       this.#consume();
       return result === claimed ? 'full' : 'short';
     }
-    if (result !== EAGAIN) this.#end(source, result);
+    if (source.terminal && (result === EIO || result === 0)) source.hungUp = true;
+    else if (result !== EAGAIN) this.#end(source, result);
     return 'empty';
   }
 
@@ -182,7 +197,8 @@ export class Pump {
    * somebody who keeps the pipe open and goes on writing delays nothing. */
   #drain(source: Source): void {
     if (source.fd === -1) return;
-    const waiting = this.#parts.sys.fionread(source.fd);
+    // What a terminal's user wrote reaches its master by and by: only reading it tells (n_tty flushes before EAGAIN).
+    const waiting = source.terminal ? TERMINAL_DRAIN_BYTES : this.#parts.sys.fionread(source.fd);
     for (let left = waiting; left > 0 && source.fd !== -1; ) {
       const before = this.#parts.counters.readBytes;
       const outcome = this.#readOnce(source, Math.min(left, READ_BYTES));

@@ -26,6 +26,8 @@ export const POLLRDHUP = 0x2000;
 export const POLLNVAL = 0x20;
 
 export const O_CLOEXEC = 0o2000000;
+export const O_PATH = 0o10000000;
+export const O_NONBLOCK = 0o4000;
 export const EFD_CLOEXEC = O_CLOEXEC;
 export const EFD_NONBLOCK = 0o4000;
 

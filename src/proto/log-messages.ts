@@ -23,17 +23,28 @@ export interface LogTask {
   readonly port: MessagePort;
   /** eventfd that wakes the worker; stays main's to close. */
   readonly doorbellFd: number;
-  /** Non-blocking read ends; the worker's from now on. */
-  readonly sources: readonly { readonly fd: number; readonly stream: Stream }[];
+  /** eventfd that wakes the attach worker, whether there is one yet or not. */
+  readonly attachDoorbellFd: number;
   readonly targets: readonly LogFileTarget[];
   /** fsync at the end. */
   readonly syncLog: boolean;
   readonly logLevel: DiagLevel;
 }
 
+/** One of the container's output streams. */
+export interface Source {
+  /** Non-blocking; the worker's from now on. */
+  readonly fd: number;
+  readonly stream: Stream;
+  /** A pty master: a hang-up is not its end, somebody may open the terminal again. */
+  readonly terminal: boolean;
+}
+
 export type ToLogWorker =
   /** The runtime is done with the pipes: read from now on. */
-  | { readonly kind: 'begin' }
+  | { readonly kind: 'begin'; readonly sources: readonly Source[] }
+  /** Make a new log file under the same path. */
+  | { readonly kind: 'reopen' }
   /** The container is gone. `drain`: read what is there, without waiting; else only flush what was read. Then end. */
   | { readonly kind: 'end'; readonly drain: boolean };
 

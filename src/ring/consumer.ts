@@ -28,6 +28,8 @@ export class RingConsumer {
   length = 0;
   /** Of the record that {@link next} found: the stream it came from. */
   stream = 0;
+  /** Position after the record that was found. */
+  after = 0;
 
   /**
    * @param memory shared memory laid out as ./layout.ts says
@@ -72,26 +74,60 @@ export class RingConsumer {
    * @returns false when there is none. The bytes stay valid until {@link release}.
    */
   next(): boolean {
-    while (Atomics.load(this.#words, CONTROL_OFFSET + Word.tail) >>> 0 !== this.#head) {
-      const header = (RING_OFFSET + (this.#head & (this.#capacity - 1))) >> 2;
+    const found = this.find(this.#head);
+    if (!found && this.after !== this.#head) this.#advanceTo(this.after);
+    return found;
+  }
+
+  /** Gives the record that {@link next} found back to the producer. */
+  release(): void {
+    this.releaseTo(this.after);
+  }
+
+  /**
+   * Finds the record at `position`, which lies between what was released and the producer's tail: for readers at several
+   * places, of which the last one holds the ring. As {@link next}; {@link after} is where the reader goes on, also when
+   * there is none yet.
+   */
+  find(position: number): boolean {
+    this.after = position;
+    while (Atomics.load(this.#words, CONTROL_OFFSET + Word.tail) >>> 0 !== this.after) {
+      const header = (RING_OFFSET + (this.after & (this.#capacity - 1))) >> 2;
       const length = this.#words[header] ?? 0;
       const second = this.#words[header + 1] ?? 0;
       if (length === PADDING) {
-        this.#advance(second);
+        this.after = (this.after + second) >>> 0;
         continue;
       }
       this.offset = (header << 2) + HEADER_BYTES;
       this.length = length;
       this.stream = second;
+      this.after = (this.after + recordBytes(length)) >>> 0;
       return true;
     }
     return false;
   }
 
-  /** Gives the record that {@link next} found back to the producer. */
-  release(): void {
-    this.#advance(recordBytes(this.length));
+  /** Gives everything before `position` back to the producer. */
+  releaseTo(position: number): void {
+    if (position === this.#head) return;
+    this.#advanceTo(position);
     this.#wakeProducer();
+  }
+
+  /** Where the producer is: a reader that starts now sees what comes after. */
+  get tail(): number {
+    return Atomics.load(this.#words, CONTROL_OFFSET + Word.tail) >>> 0;
+  }
+
+  /** Up to where everything was released. */
+  get head(): number {
+    return this.#head;
+  }
+
+  /** Whether the producer has ended: nothing follows {@link tail}. */
+  get ended(): boolean {
+    return Atomics.load(this.#words, CONTROL_OFFSET + Word.ended) === 1;
   }
 
   /** True once the producer has ended and everything was released. */
@@ -112,8 +148,8 @@ export class RingConsumer {
     return this.#base + ConsumerWord.sleeps;
   }
 
-  #advance(bytes: number): void {
-    this.#head = (this.#head + bytes) >>> 0;
+  #advanceTo(position: number): void {
+    this.#head = position;
     Atomics.store(this.#words, this.#base + ConsumerWord.head, this.#head | 0);
   }
 

@@ -52,7 +52,9 @@ export const CONSUMER_WORDS = 4 * LINE_WORDS;
 /** Who may change the state: absent -> requested (consumer), requested -> active (producer), any -> absent (consumer). */
 export const ConsumerState = { absent: 0, requested: 1, active: 2 } as const;
 
-/** Consumer 0 is the log thread itself, 1 the attach worker. */
+/** The log thread itself, from the first byte on, and the attach worker while it has clients. */
+export const LOG_CONSUMER = 0;
+export const ATTACH_CONSUMER = 1;
 export const CONSUMER_COUNT = 2;
 
 const CONTROL_BYTES = (Word.consumers + CONSUMER_COUNT * CONSUMER_WORDS) * 4;

@@ -104,17 +104,18 @@ export class RingProducer {
     for (let consumer = 0; consumer < CONSUMER_COUNT; consumer++) {
       const base = consumerBase(consumer);
       const state = Atomics.load(this.#words, base + ConsumerWord.state);
-      if (state === ConsumerState.requested) this.#admit(base);
+      if (state === ConsumerState.requested) this.#admit(consumer, base);
       else if (state === ConsumerState.active)
         used = Math.max(used, (this.#tail - (Atomics.load(this.#words, base + ConsumerWord.head) >>> 0)) >>> 0);
     }
     return used;
   }
 
-  /** Only here, between two claims, is it certain that nothing from the tail on is being overwritten. */
-  #admit(base: number): void {
+  /** Starts a consumer at the tail and tells it. Only here, between two claims, is it certain that nothing from the tail on is being overwritten. */
+  #admit(consumer: number, base: number): void {
     Atomics.store(this.#words, base + ConsumerWord.head, this.#tail | 0);
     Atomics.compareExchange(this.#words, base + ConsumerWord.state, ConsumerState.requested, ConsumerState.active);
+    this.#doorbells[consumer]?.ring();
   }
 
   /** Lets consumers in that have asked for it, without claiming. The log worker calls it when its doorbell rang. */

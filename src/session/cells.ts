@@ -5,7 +5,12 @@
 
 import { ConmonError, errorText } from '../diag/error.ts';
 import { PR_SET_CHILD_SUBREAPER, SIGKILL } from '../native/constants.ts';
+import type { ControlCommand } from '../proto/control-line.ts';
+import type { Source } from '../proto/log-messages.ts';
+import { STDERR, STDOUT } from '../proto/stream.ts';
 import { killAdopted } from './adopted.ts';
+import { ConsoleSocket } from './console-socket.ts';
+import { ControlReader } from './control.ts';
 import { toBlock } from './environment.ts';
 import { writeExitFiles } from './exit-files.ts';
 import { readPidFile } from './pid-file.ts';
@@ -13,6 +18,7 @@ import { runtimeArgs } from './runtime-args.ts';
 import { pendingText } from './runtime-stderr.ts';
 import type { Session } from './session.ts';
 import type { State } from './state.ts';
+import { Terminal } from './terminal.ts';
 import { exitStatus } from './wait-status.ts';
 
 /** What callers look for when --timeout was reached. */
@@ -24,10 +30,23 @@ export function stay(session: Session): State {
   return session.state;
 }
 
-/** Executes the runtime, then starts what can be hidden behind it: the log worker takes longer than a fork. */
+/** Opens the engine's ways in, executes the runtime, then starts what can be hidden behind it. */
 export function startRuntime(session: Session): State {
+  try {
+    return executeRuntime(session);
+  } catch (error) {
+    return failCreate(session, errorText(error));
+  }
+}
+
+function executeRuntime(session: Session): State {
   const { sys, diag, options, launch, environment, stdio, oomScoreAdj } = session.parts;
-  const args = runtimeArgs(options, undefined);
+  if (options.terminal)
+    session.console = ConsoleSocket.open(sys, diag, session.parts.temporaryDir, () =>
+      session.post({ type: 'consoleReady' }),
+    );
+  listenToEngine(session);
+  const args = runtimeArgs(options, session.console?.path);
   diag.trace(`calling runtime args: ${args.join(' ')}`);
   const { envp, listenPidOffset } = environment.forRuntime([process.pid, launch.launcherPid], options.replaceListenPid);
   const pid = sys.spawn({
@@ -45,16 +64,68 @@ export function startRuntime(session: Session): State {
     nofileHard: launch.nofileHard,
   });
   if (stdio) for (const fd of [stdio.childStdinFd, stdio.childStdoutFd, stdio.childStderrFd]) sys.close(fd);
-  if (pid < 0) return failCreate(session, `Failed to execute runtime ${options.runtime}: ${sys.strerror(pid)}`);
+  if (pid < 0)
+    throw new ConmonError('RUNTIME', `Failed to execute runtime ${options.runtime}:`, { reason: sys.strerror(pid) });
   session.runtimePid = pid;
   session.parts.reaper.watch(pid, (waitStatus) => session.post({ type: 'runtimeExited', waitStatus }));
   if (options.createTimeoutSeconds > 0) session.postLater(options.createTimeoutSeconds, { type: 'createTimeout' });
-  session.output = session.parts.startOutput(session, (counters) => {
+  session.output = session.parts.startOutput((counters) => {
     if (counters) diag.debug(`log totals: ${JSON.stringify(counters)}`);
     session.post({ type: 'outputEnded' });
   });
   session.parts.reaper.reap();
   return 'creating';
+}
+
+/** ctl, winsz and the attach socket; who comes before there is a container waits. */
+function listenToEngine(session: Session): void {
+  const { sys, diag, attachFiles } = session.parts;
+  if (attachFiles === undefined) return;
+  const onCommand = (command: ControlCommand): void => session.post({ type: 'control', command });
+  new ControlReader(sys, diag, 'ctl', attachFiles.ctl.readFd, onCommand);
+  new ControlReader(sys, diag, 'winsz', attachFiles.winsz.readFd, onCommand);
+  const watch = sys.watch(attachFiles.listenFd, () => {
+    if (typeof watch !== 'number') sys.unwatch(watch); // the attach worker listens from now on
+    session.post({ type: 'clientWaiting' });
+  });
+}
+
+/** The runtime may send the terminal before it ends, or just have done so. */
+export function receiveConsole(session: Session): State {
+  const { sys, diag } = session.parts;
+  try {
+    const masterFd = session.console?.receive();
+    if (masterFd === undefined) return session.state;
+    session.console = undefined;
+    session.terminal = new Terminal(sys, diag, masterFd);
+    if (session.wantedSize) session.terminal.resize(session.wantedSize.rows, session.wantedSize.columns);
+  } catch (error) {
+    session.createGivenUp = errorText(error);
+  }
+  return session.state;
+}
+
+export function serveClients(session: Session): State {
+  const { attachFiles } = session.parts;
+  if (attachFiles) session.output?.startAttach(attachFiles);
+  return session.state;
+}
+
+export function control(session: Session, event: { command: ControlCommand }): State {
+  const { command } = event;
+  if (command.kind === 'reopen') session.output?.reopen();
+  else if (session.terminal) session.terminal.resize(command.rows, command.columns);
+  else session.wantedSize = command;
+  return session.state;
+}
+
+/** Where the container's output comes from: its pipes, or its terminal and the pipe that caught the runtime's messages. */
+function sourcesOf(session: Session): readonly Source[] {
+  const { stdio } = session.parts;
+  if (stdio === undefined) return [];
+  const errors: Source = { fd: stdio.stderrFd, stream: STDERR, terminal: false };
+  if (session.terminal) return [{ fd: session.terminal.outputFd, stream: STDOUT, terminal: true }, errors];
+  return [{ fd: stdio.stdoutFd, stream: STDOUT, terminal: false }, errors];
 }
 
 /** The runtime has ended: reads the container's pid, tells it, and lets the output flow. */
@@ -66,12 +137,17 @@ export function afterRuntime(session: Session, event: { waitStatus: number }): S
   const status = exitStatus(event.waitStatus);
   // For exec only the missing pid is the failure (contract section 3).
   if (!options.exec && status !== 0) return failCreate(session, `Failed to create container: exit status ${status}`);
+  if (options.terminal && session.terminal === undefined) {
+    receiveConsole(session);
+    if (session.terminal === undefined)
+      return failCreate(session, session.createGivenUp ?? 'Runtime did not set up terminal');
+  }
   const pid = readPidFile(options.containerPidfile);
   if (typeof pid === 'string') return failCreate(session, `Failed to read pidfile: ${pid}`);
   session.containerPid = pid;
   diag.debug(`container PID: ${pid}`);
   if (options.apiVersion || !options.exec) syncPipe.send(pid);
-  session.output?.begin();
+  session.output?.begin(sourcesOf(session), session.terminal?.inputFd ?? session.parts.stdio?.stdinFd ?? -1);
   if (options.timeoutSeconds > 0) session.postLater(options.timeoutSeconds, { type: 'timeout' });
   reaper.watchStranger(pid, (waitStatus) => session.post({ type: 'containerExited', waitStatus }));
   reaper.forgetUnknown();
@@ -87,6 +163,8 @@ export function failCreate(session: Session, reason: string): State {
   syncPipe.send(-1, words.length > 0 ? words : Buffer.from(reason));
   session.status = 1;
   session.cancelTimers();
+  session.console?.close();
+  session.parts.attachFiles?.remove();
   session.output?.end(false);
   return waitForExitCommand(session);
 }
@@ -145,12 +223,14 @@ function drain(session: Session, all: boolean): State {
 export function finish(session: Session): State {
   const { options, sys, diag, syncPipe, leakedFds } = session.parts;
   for (const fd of leakedFds) sys.close(fd);
+  if (session.parts.attachFiles) sys.close(session.parts.attachFiles.listenFd);
   session.status = session.containerStatus & 0xff;
   for (const failure of writeExitFiles(options, session.containerStatus)) {
     diag.error(failure);
     session.status = 1;
   }
   if (options.exec) syncPipe.send(session.containerStatus, session.timedOut ? TIMED_OUT : undefined);
+  session.parts.attachFiles?.removeSymlink();
   return waitForExitCommand(session);
 }
 

@@ -7,27 +7,31 @@
 import type { Options } from '../cli/options.ts';
 import type { Diag } from '../diag/diag.ts';
 import type { Sys } from '../native/sys.ts';
-import type { LogCounters } from '../proto/log-messages.ts';
+import type { LogCounters, Source } from '../proto/log-messages.ts';
+import type { AttachFiles } from './attach-files.ts';
+import type { ConsoleSocket } from './console-socket.ts';
 import type { Environment } from './environment.ts';
 import type { Launch } from './launch.ts';
 import type { Reaper } from './reaper.ts';
 import { type SessionEvent, type State, step } from './state.ts';
 import type { Stdio } from './stdio.ts';
 import type { SyncPipe } from './sync-pipe.ts';
+import type { Terminal } from './terminal.ts';
 
-/** Who reads the container's output; src/threads implements it with a worker, ./discard.ts without. */
-export interface OutputReader {
-  /** The runtime is done with the pipes: the container's bytes may be read. */
-  begin(): void;
-  /** The container is gone: read what is there without waiting (`drain`), or only flush; then `ended` is called. */
+/** The container's output and its attach clients; src/threads/output.ts implements it. */
+export interface Output {
+  /** The runtime is done with the pipes: the container's bytes may be read. The fds are handed over. */
+  begin(sources: readonly Source[], stdinFd: number): void;
+  /** The first client waits in the backlog of the attach socket. */
+  startAttach(plan: { readonly listenFd: number }): void;
+  /** New log files under the same paths. */
+  reopen(): void;
+  /** The container is gone: read what is there without waiting (`drain`), or only flush; then `onEnded` is called. */
   end(drain: boolean): void;
 }
 
-/** Makes the reader of a session's output. `onEnded` is called once, with the totals. Takes over the two read ends. */
-export type StartOutput = (
-  session: Session,
-  onEnded: (counters: LogCounters | undefined) => void,
-) => OutputReader | undefined;
+/** Makes a session's output. `onEnded` is called once, with the totals. */
+export type StartOutput = (onEnded: (counters: LogCounters | undefined) => void) => Output | undefined;
 
 /** What a session is made of; the caller wires it (src/main.ts). */
 export interface SessionParts {
@@ -40,6 +44,10 @@ export interface SessionParts {
   readonly syncPipe: SyncPipe;
   /** Undefined with the passthrough driver: the runtime gets conmon's own streams. */
   readonly stdio: Stdio | undefined;
+  /** Undefined without a bundle, or with passthrough: nobody can attach. */
+  readonly attachFiles: AttachFiles | undefined;
+  /** Where the console socket goes. */
+  readonly temporaryDir: string;
   /** Fds that the caller left open for the container, ascending: kept for the runtime, closed before the exit notice. */
   readonly leakedFds: readonly number[];
   /** conmon's oom_score_adj from before; '' = unknown. */
@@ -63,7 +71,11 @@ export class Session {
   createGivenUp: string | undefined;
   /** conmon's own exit status, as far as it is known. */
   status = 0;
-  output: OutputReader | undefined;
+  output: Output | undefined;
+  console: ConsoleSocket | undefined;
+  terminal: Terminal | undefined;
+  /** The last size that was asked for before there was a terminal. */
+  wantedSize: { readonly rows: number; readonly columns: number } | undefined;
   readonly timers = new Set<ReturnType<typeof setTimeout>>();
   readonly #queue: SessionEvent[] = [];
   #stepping = false;

@@ -3,16 +3,20 @@
  * and answer the next state. A new behaviour is a new cell. Cells: ./cells.ts. Main thread.
  */
 
+import type { ControlCommand } from '../proto/control-line.ts';
 import {
   afterRuntime,
   containerGone,
+  control,
   finish,
   finishExitCommand,
   forwardToContainer,
   forwardToRuntime,
   giveUpOnRuntime,
   killContainer,
+  receiveConsole,
   runExitCommand,
+  serveClients,
   startRuntime,
   stay,
 } from './cells.ts';
@@ -28,6 +32,11 @@ export type SessionEvent =
   /** The caller's go: everything is set up. */
   | { readonly type: 'start' }
   | { readonly type: 'runtimeExited'; readonly waitStatus: number }
+  /** Something happened on the console socket. */
+  | { readonly type: 'consoleReady' }
+  /** The first client is in the attach socket's backlog. */
+  | { readonly type: 'clientWaiting' }
+  | { readonly type: 'control'; readonly command: ControlCommand }
   | { readonly type: 'containerExited'; readonly waitStatus: number }
   /** The output is written and closed. */
   | { readonly type: 'outputEnded' }
@@ -55,6 +64,9 @@ export const TABLE: Readonly<Record<State, Row>> = {
   creating: {
     start: startRuntime,
     runtimeExited: afterRuntime,
+    consoleReady: receiveConsole,
+    clientWaiting: serveClients,
+    control: control,
     containerExited: none,
     outputEnded: none,
     timeout: none,
@@ -66,6 +78,9 @@ export const TABLE: Readonly<Record<State, Row>> = {
   running: {
     start: none,
     runtimeExited: none,
+    consoleReady: none,
+    clientWaiting: serveClients,
+    control: control,
     containerExited: containerGone,
     outputEnded: none,
     timeout: killContainer,
@@ -77,6 +92,9 @@ export const TABLE: Readonly<Record<State, Row>> = {
   draining: {
     start: none,
     runtimeExited: none,
+    consoleReady: none,
+    clientWaiting: none,
+    control: none,
     containerExited: none,
     outputEnded: finish,
     timeout: none,
@@ -88,6 +106,9 @@ export const TABLE: Readonly<Record<State, Row>> = {
   ending: {
     start: none,
     runtimeExited: none,
+    consoleReady: none,
+    clientWaiting: none,
+    control: none,
     containerExited: none,
     outputEnded: none,
     timeout: none,
@@ -100,6 +121,9 @@ export const TABLE: Readonly<Record<State, Row>> = {
   ended: {
     start: none,
     runtimeExited: none,
+    consoleReady: none,
+    clientWaiting: none,
+    control: none,
     containerExited: none,
     outputEnded: none,
     timeout: none,

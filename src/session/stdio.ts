@@ -28,14 +28,16 @@ export interface Stdio {
 export interface StdioPlan {
   /** -i: stdin is a pipe, else /dev/null. */
   readonly stdin: boolean;
+  /** Input and output are a terminal's, which the runtime makes; the pipes then only catch its messages. */
+  readonly terminal: boolean;
   /** A driver reads the output; else it goes to /dev/null (not to the pipe that catches the runtime's messages). */
   readonly logged: boolean;
 }
 
 /** Throws ConmonError PIPE when the machine has no fds left. */
 export function openStdio(sys: Sys, diag: Diag, plan: StdioPlan): Stdio {
-  const input = plan.stdin ? pipe(sys, 'stdin') : undefined;
-  const output = pipe(sys, 'stdout');
+  const input = plan.stdin && !plan.terminal ? pipe(sys, 'stdin') : undefined;
+  const output = plan.terminal ? nullOutput() : pipe(sys, 'stdout');
   const errors = pipe(sys, 'stderr');
   const stdio: Stdio = {
     stdinFd: input?.writeFd ?? -1,
@@ -46,11 +48,15 @@ export function openStdio(sys: Sys, diag: Diag, plan: StdioPlan): Stdio {
     childStderrFd: errors.writeFd,
   };
   for (const fd of [stdio.stdinFd, stdio.stdoutFd, stdio.stderrFd]) if (fd !== -1) setNonblocking(sys, fd);
-  if (plan.logged) grow(sys, diag, stdio.stdoutFd);
+  if (plan.logged && !plan.terminal) grow(sys, diag, stdio.stdoutFd);
   if (input) openToAll(diag, input.readFd, 'stdin');
-  openToAll(diag, output.writeFd, 'stdout');
+  if (!plan.terminal) openToAll(diag, output.writeFd, 'stdout');
   openToAll(diag, errors.writeFd, 'stderr');
   return stdio;
+}
+
+function nullOutput(): { readFd: number; writeFd: number } {
+  return { readFd: -1, writeFd: openSync('/dev/null', constants.O_WRONLY | O_CLOEXEC) };
 }
 
 function pipe(sys: Sys, name: string): { readFd: number; writeFd: number } {

@@ -1,4 +1,3 @@
 /** What main loads once the runtime is on its way: everything that starts threads. */
 
-export { LogWorker } from './log-worker.ts';
-export { WorkerPool } from './pool.ts';
+export { Output } from './output.ts';

@@ -8,10 +8,16 @@ import type { Diag, DiagLevel } from '../diag/diag.ts';
 import { ConmonError, errorText } from '../diag/error.ts';
 import { createMemory } from '../kernel/kernel.ts';
 import type { Sys } from '../native/sys.ts';
-import type { FromLogWorker, LogCounters, LogFileTarget, LogTask, ToLogWorker } from '../proto/log-messages.ts';
-import type { Stream } from '../proto/stream.ts';
+import type { FromLogWorker, LogCounters, LogFileTarget, LogTask, Source, ToLogWorker } from '../proto/log-messages.ts';
 import { Doorbell } from '../ring/doorbell.ts';
-import { ConsumerState, ConsumerWord, consumerBase, memoryBytes, type RingGeometry } from '../ring/layout.ts';
+import {
+  ConsumerState,
+  ConsumerWord,
+  consumerBase,
+  LOG_CONSUMER,
+  memoryBytes,
+  type RingGeometry,
+} from '../ring/layout.ts';
 import type { WorkerPool } from './pool.ts';
 
 /** Ring and output areas: small enough for the second-level cache, large enough for one write a read. */
@@ -23,7 +29,6 @@ const OUTPUTS_A_TARGET = 2;
 const DEATHS_MAX = 3;
 
 export interface LogWorkerPlan {
-  readonly sources: readonly { readonly fd: number; readonly stream: Stream }[];
   readonly targets: readonly LogFileTarget[];
   readonly syncLog: boolean;
   readonly logLevel: DiagLevel;
@@ -34,9 +39,11 @@ export class LogWorker {
   readonly #plan: LogWorkerPlan;
   readonly #pool: WorkerPool;
   readonly #onEnded: (counters: LogCounters | undefined) => void;
-  readonly #geometry: RingGeometry;
-  readonly #memory: WebAssembly.Memory;
-  readonly #doorbell: Doorbell;
+  /** What an attach worker needs to read the ring: the memory, its geometry, and both sides' doorbells. */
+  readonly geometry: RingGeometry;
+  readonly memory: WebAssembly.Memory;
+  readonly doorbell: Doorbell;
+  readonly attachDoorbell: Doorbell;
   #port: MessagePort | undefined;
   /** What the thread was told; one that takes over is told again. */
   readonly #told: ToLogWorker[] = [];
@@ -54,22 +61,25 @@ export class LogWorker {
     this.#plan = plan;
     this.#pool = pool;
     this.#onEnded = onEnded;
-    this.#geometry = {
+    this.geometry = {
       capacityBytes: CAPACITY_BYTES,
       outputBytes: OUTPUT_BYTES,
       outputCount: OUTPUTS_A_TARGET * plan.targets.length,
     };
-    this.#memory = createMemory(memoryBytes(this.#geometry));
+    this.memory = createMemory(memoryBytes(this.geometry));
     // The log thread itself is consumer 0, from the first byte on.
-    new Int32Array(this.#memory.buffer)[consumerBase(0) + ConsumerWord.state] = ConsumerState.active;
-    const fd = Doorbell.createFd(sys);
-    if (fd < 0) throw new ConmonError('DOORBELL', 'Failed to create eventfd', { reason: sys.strerror(fd) });
-    this.#doorbell = new Doorbell(sys, fd);
+    new Int32Array(this.memory.buffer)[consumerBase(LOG_CONSUMER) + ConsumerWord.state] = ConsumerState.active;
+    this.doorbell = createDoorbell(sys);
+    this.attachDoorbell = createDoorbell(sys);
     this.#start();
   }
 
-  begin(): void {
-    this.#tell({ kind: 'begin' });
+  begin(sources: readonly Source[]): void {
+    this.#tell({ kind: 'begin', sources });
+  }
+
+  reopen(): void {
+    this.#tell({ kind: 'reopen' });
   }
 
   end(drain: boolean): void {
@@ -79,7 +89,7 @@ export class LogWorker {
   #tell(message: ToLogWorker): void {
     this.#told.push(message);
     this.#port?.postMessage(message);
-    this.#doorbell.ring();
+    this.doorbell.ring();
   }
 
   #start(): void {
@@ -90,10 +100,11 @@ export class LogWorker {
     port1.unref();
     for (const message of this.#told) port1.postMessage(message);
     const task: LogTask = {
-      memory: this.#memory,
-      geometry: this.#geometry,
+      memory: this.memory,
+      geometry: this.geometry,
       port: port2,
-      doorbellFd: this.#doorbell.fd,
+      doorbellFd: this.doorbell.fd,
+      attachDoorbellFd: this.attachDoorbell.fd,
       ...this.#plan,
     };
     this.#pool.run<LogTask, LogCounters>('log', task, [port2]).then(
@@ -115,4 +126,11 @@ export class LogWorker {
     this.#port = undefined;
     this.#onEnded(counters);
   }
+}
+
+/** Throws ConmonError DOORBELL when the machine has no fds left. */
+export function createDoorbell(sys: Sys): Doorbell {
+  const fd = Doorbell.createFd(sys);
+  if (fd < 0) throw new ConmonError('DOORBELL', 'Failed to create eventfd', { reason: sys.strerror(fd) });
+  return new Doorbell(sys, fd);
 }

@@ -8,7 +8,7 @@ import { Piscina } from 'piscina';
 import { libexecDir } from '../native/libexec.ts';
 
 /** The roles of design section 3; each is one entry of workers/, bundled under its name. */
-export type Role = 'log';
+export type Role = 'log' | 'attach';
 
 /** Young generation and stack of a worker: it allocates next to nothing once it runs. */
 const RESOURCE_LIMITS = { maxYoungGenerationSizeMb: 2, maxOldGenerationSizeMb: 32, stackSizeMb: 1 };
@@ -20,7 +20,6 @@ export class WorkerPool {
     this.#pool = new Piscina({
       minThreads: 0,
       maxThreads: 2,
-      maxQueue: 0,
       concurrentTasksPerWorker: 1,
       // A worker that waits in Atomics.wait for its next task would be blind for the doorbell, and there is no next task.
       atomics: 'disabled',

@@ -4,34 +4,26 @@
  */
 
 import type { Socket } from 'node:net';
-import type { OutputReader } from './session.ts';
 
 const BUFFER_BYTES = 65536;
 
-/** Takes over the non-blocking read ends. `onEnded` is called once, from {@link OutputReader.end}. */
-export class Discard implements OutputReader {
-  readonly #fds: readonly number[];
-  readonly #onEnded: () => void;
-  #sockets: readonly Socket[] = [];
+export class Discard {
+  readonly #sockets: readonly Socket[];
 
-  constructor(fds: readonly number[], onEnded: () => void) {
-    this.#fds = fds;
-    this.#onEnded = onEnded;
-  }
-
-  begin(): void {
+  /** Takes over non-blocking fds. */
+  constructor(fds: readonly number[]) {
     // Loaded here: node:net takes 1 ms that only such a session should pay, and only after its runtime.
     const { Socket } = process.getBuiltinModule('node:net');
     const buffer = Buffer.allocUnsafe(BUFFER_BYTES);
-    this.#sockets = this.#fds.map((fd) => {
+    this.#sockets = fds.map((fd) => {
       const socket = new Socket({ fd, readable: true, writable: false, onread: { buffer, callback: () => true } });
       socket.on('error', () => socket.destroy()); // EIO of a terminal: nobody has it open any longer
       return socket;
     });
   }
 
-  end(_drain: boolean): void {
+  /** Stops reading and closes the fds. */
+  close(): void {
     for (const socket of this.#sockets) socket.destroy();
-    this.#onEnded();
   }
 }

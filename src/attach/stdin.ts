@@ -1,0 +1,89 @@
+/**
+ * The container's stdin, fed by the attach clients. Runs on the attach thread. One packet is held when the container
+ * does not take it at once; until it is gone no client is read from, so that nothing is lost and nothing grows.
+ */
+
+import { EAGAIN } from '../native/constants.ts';
+import type { Sys } from '../native/sys.ts';
+import { type AttachCounters, CLIENT_PACKET_MAX } from '../proto/attach-messages.ts';
+
+export class ContainerStdin {
+  readonly #sys: Sys;
+  readonly #counters: AttachCounters;
+  /** Not known yet: input waits for it. */
+  #awaited = true;
+  /** Where a client's packet is received. */
+  readonly buffer = new Uint8Array(CLIENT_PACKET_MAX);
+  #fd = -1;
+  #from = 0;
+  #to = 0;
+
+  constructor(sys: Sys, counters: AttachCounters) {
+    this.#sys = sys;
+    this.#counters = counters;
+  }
+
+  /** Takes `fd` (non-blocking, or -1 for none) over; what came before it is written now. */
+  open(fd: number): void {
+    if (!this.#awaited) {
+      // It was closed before it came: a client has already ended its input.
+      if (fd !== -1) this.#sys.close(fd);
+      return;
+    }
+    this.#awaited = false;
+    this.#fd = fd;
+    this.flush();
+  }
+
+  /** -1 when there is none, or it was closed. */
+  get fd(): number {
+    return this.#fd;
+  }
+
+  /** Whether bytes wait for the container. */
+  get pending(): boolean {
+    return this.#from < this.#to;
+  }
+
+  /** Passes on the first `length` bytes of {@link buffer}. Only when nothing is pending. */
+  write(length: number): void {
+    this.#from = 0;
+    this.#to = length;
+    this.flush();
+  }
+
+  /** Goes on with what is pending. */
+  flush(): void {
+    if (this.#awaited) return;
+    while (this.#from < this.#to) {
+      if (this.#fd === -1) {
+        this.#drop();
+        return;
+      }
+      const result = this.#sys.write(this.#fd, this.buffer, this.#from, this.#to - this.#from);
+      if (result === EAGAIN) return;
+      if (result < 0) {
+        // The container has closed its end (EPIPE), or the terminal is gone (EIO).
+        this.#drop();
+        return;
+      }
+      this.#from += result;
+      this.#counters.stdinBytes += result;
+    }
+  }
+
+  /** The container sees the end of its input. What is pending is written before, as far as it is taken. */
+  close(): void {
+    this.#awaited = false;
+    this.#drop();
+    if (this.#fd === -1) return;
+    this.#sys.close(this.#fd);
+    this.#fd = -1;
+  }
+
+  #drop(): void {
+    this.#counters.droppedStdinBytes += this.#to - this.#from;
+    this.#from = 0;
+    this.#to = 0;
+  }
+}

@@ -1,0 +1,50 @@
+/**
+ * What main and the attach worker say to each other, and the numbers of the attach protocol. Types and constants only;
+ * contract section 5.
+ */
+
+import type { MessagePort } from 'node:worker_threads';
+import type { DiagLevel } from '../diag/diag.ts';
+import type { RingGeometry } from '../ring/layout.ts';
+
+/** Clients read into 8193 bytes: a type byte and this much. */
+export const PACKET_PAYLOAD_MAX = 8192;
+/** What one packet of a client may hold. */
+export const CLIENT_PACKET_MAX = 32768;
+
+/** The one task of the attach worker. */
+export interface AttachTask {
+  readonly memory: WebAssembly.Memory;
+  readonly geometry: RingGeometry;
+  readonly port: MessagePort;
+  /** eventfd that wakes this worker; rung by main and by the log worker. */
+  readonly doorbellFd: number;
+  /** eventfd that wakes the log worker. */
+  readonly logDoorbellFd: number;
+  /** The listening attach socket, non-blocking; stays main's to close. */
+  readonly listenFd: number;
+  /** Whether stdin is closed when a client's input ends (-i without --leave-stdin-open). */
+  readonly closeStdin: boolean;
+  /** Milliseconds after which a client that takes nothing is disconnected; 0 = never. */
+  readonly stallTimeoutMs: number;
+  readonly logLevel: DiagLevel;
+}
+
+export type ToAttachWorker =
+  /** The container's stdin, non-blocking; the worker's from now on. -1: it has none. Until then clients' input waits. */
+  | { readonly kind: 'stdin'; readonly fd: number }
+  /** The container is gone: give the clients what is left, then end. */
+  | { readonly kind: 'end' };
+
+/** The totals of one attach worker, its task's result. */
+export interface AttachCounters {
+  clients: number;
+  /** Payload bytes sent, over all clients. */
+  sentBytes: number;
+  /** Bytes passed on to the container's stdin. */
+  stdinBytes: number;
+  /** Bytes of clients' input that the container no longer took. */
+  droppedStdinBytes: number;
+  /** Clients that were disconnected because they took nothing for too long. */
+  stalledClients: number;
+}

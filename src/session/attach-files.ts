@@ -1,0 +1,116 @@
+/**
+ * The three files through which an engine reaches a running container: attach socket, ctl and winsz fifos, in the
+ * bundle, and the short symlink by which it finds them (contract section 5). Main thread; made before the runtime runs.
+ */
+
+import { closeSync, constants, fchmodSync, fstatSync, openSync, symlinkSync, unlinkSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import type { Options } from '../cli/options.ts';
+import { ConmonError } from '../diag/error.ts';
+import { O_CLOEXEC, O_PATH, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_SEQPACKET } from '../native/constants.ts';
+import { failureText, type Sys } from '../native/sys.ts';
+
+/** sun_path without its NUL: a symlink of exactly this length would leave no room (contract section 5). */
+const SUN_PATH_MAX = 107;
+/** As conmon C's. */
+const BACKLOG = 10;
+const FIFO_MODE = 0o660;
+
+/** Open ends of one fifo. */
+export interface Fifo {
+  /** Non-blocking. */
+  readonly readFd: number;
+  /** Never written; while it is open the fifo does not report a hang-up. */
+  readonly keepFd: number;
+}
+
+export class AttachFiles {
+  readonly listenFd: number;
+  readonly ctl: Fifo;
+  readonly winsz: Fifo;
+  readonly #bundle: string;
+  readonly #symlink: string | undefined;
+
+  /** Makes the files anew. Throws ConmonError ATTACH, with nothing of its own left. */
+  constructor(sys: Sys, options: Options) {
+    this.#bundle = resolve(options.bundle ?? '');
+    this.#symlink = options.fullAttach ? undefined : symlinkPath(options);
+    try {
+      if (this.#symlink !== undefined) replaceSymlink(this.#bundle, this.#symlink);
+      this.listenFd = listen(sys, this.#bundle);
+      this.ctl = makeFifo(sys, join(this.#bundle, 'ctl'));
+      this.winsz = makeFifo(sys, join(this.#bundle, 'winsz'));
+    } catch (error) {
+      this.remove();
+      throw error;
+    }
+  }
+
+  /** Removes the symlink: the end of every session. The files in the bundle are the engine's to remove with it. */
+  removeSymlink(): void {
+    if (this.#symlink !== undefined) discard(this.#symlink);
+  }
+
+  /** Removes everything: there is no container. */
+  remove(): void {
+    this.removeSymlink();
+    for (const name of ['attach', 'ctl', 'winsz']) discard(join(this.#bundle, name));
+  }
+}
+
+/** `SOCKET_DIR/CUUID`, cut by one character where it would leave sun_path no room. */
+function symlinkPath(options: Options): string {
+  const path = join(options.socketDirPath, options.cuuid ?? '');
+  return Buffer.byteLength(path) === SUN_PATH_MAX ? path.slice(0, -1) : path;
+}
+
+function replaceSymlink(target: string, path: string): void {
+  discard(path);
+  try {
+    symlinkSync(target, path);
+  } catch (error) {
+    throw new ConmonError('ATTACH', `Failed to create symlink ${path}:`, { reason: failureText(error) });
+  }
+}
+
+/** Through /proc/self/fd, so that a bundle's path may be of any length. */
+function listen(sys: Sys, bundle: string): number {
+  const directoryFd = openSync(bundle, constants.O_DIRECTORY | O_PATH | O_CLOEXEC);
+  const path = `/proc/self/fd/${directoryFd}/attach`;
+  try {
+    discard(path);
+    const fd = sys.socket(SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd < 0) throw new ConmonError('ATTACH', 'Failed to create attach socket', { reason: sys.strerror(fd) });
+    fchmodSync(fd, 0o700); // the socket file is born with it
+    const bound = sys.bind(fd, path);
+    const result = bound < 0 ? bound : sys.listen(fd, BACKLOG);
+    if (result < 0) {
+      sys.close(fd);
+      throw new ConmonError('ATTACH', `Failed to listen on attach socket ${bundle}/attach:`, {
+        reason: sys.strerror(result),
+      });
+    }
+    return fd;
+  } finally {
+    closeSync(directoryFd);
+  }
+}
+
+function makeFifo(sys: Sys, path: string): Fifo {
+  discard(path);
+  const made = sys.mkfifo(path, FIFO_MODE);
+  if (made < 0) throw new ConmonError('ATTACH', `Failed to mkfifo at ${path}:`, { reason: sys.strerror(made) });
+  const readFd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW | O_CLOEXEC);
+  const keepFd = openSync(path, constants.O_WRONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW | O_CLOEXEC);
+  if (!fstatSync(readFd).isFIFO()) throw new ConmonError('ATTACH', `${path} is no fifo any longer`);
+  fchmodSync(readFd, FIFO_MODE); // umask 0022 took the group's w
+  return { readFd, keepFd };
+}
+
+function discard(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch {
+    // It is not there; whatever else keeps it shows when the new one is made.
+  }
+}

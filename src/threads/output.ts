@@ -1,0 +1,102 @@
+/**
+ * A session's output and clients, as main sees them: which workers there are, and when. With log files the log worker
+ * runs from the start; without, nobody reads but a discarding main thread until the first client comes. Main thread.
+ */
+
+import type { Diag } from '../diag/diag.ts';
+import { F_DUPFD_CLOEXEC } from '../native/constants.ts';
+import type { Sys } from '../native/sys.ts';
+import type { LogCounters, Source } from '../proto/log-messages.ts';
+import { type AttachPlan, AttachWorker } from './attach-worker.ts';
+import { Discard } from './discard.ts';
+import { LogWorker, type LogWorkerPlan } from './log-worker.ts';
+import { WorkerPool } from './pool.ts';
+
+export class Output {
+  readonly #sys: Sys;
+  readonly #diag: Diag;
+  readonly #plan: LogWorkerPlan;
+  readonly #onEnded: (counters: LogCounters | undefined) => void;
+  #pool: WorkerPool | undefined;
+  #log: LogWorker | undefined;
+  #attach: AttachWorker | undefined;
+  #discard: Discard | undefined;
+  #sources: readonly Source[] | undefined;
+  /** What to hand to an attach worker; undefined until it is known. */
+  #stdinFd: number | undefined;
+  #running = 0;
+  #ended = false;
+  #counters: LogCounters | undefined;
+
+  /** Takes the fds of `plan` over. `onEnded` is called once, after {@link end}, when everything is written. */
+  constructor(sys: Sys, diag: Diag, plan: LogWorkerPlan, onEnded: (counters: LogCounters | undefined) => void) {
+    this.#sys = sys;
+    this.#diag = diag;
+    this.#plan = plan;
+    this.#onEnded = onEnded;
+    if (plan.targets.length > 0) this.#startLog();
+  }
+
+  /** The runtime is done: reads the sources, which are ours from now on, and feeds `stdinFd` (-1: there is none). */
+  begin(sources: readonly Source[], stdinFd: number): void {
+    this.#sources = sources;
+    this.#stdinFd = stdinFd;
+    if (this.#log) this.#log.begin(sources);
+    else this.#startDiscard(sources);
+    this.#attach?.stdin(stdinFd);
+  }
+
+  /** The first client is in the backlog of `plan.listenFd`. */
+  startAttach(plan: AttachPlan): void {
+    if (this.#ended) return;
+    const log = this.#log ?? this.#startLog();
+    if (this.#discard && this.#sources) {
+      this.#discard.close();
+      log.begin(this.#sources);
+    }
+    this.#running++;
+    this.#attach = new AttachWorker(this.#diag, this.#thePool(), log, plan, (counters) => {
+      if (counters) this.#diag.debug(`attach totals: ${JSON.stringify(counters)}`);
+      this.#oneEnded();
+    });
+    if (this.#stdinFd !== undefined) this.#attach.stdin(this.#stdinFd);
+  }
+
+  reopen(): void {
+    this.#log?.reopen();
+  }
+
+  /** The container is gone: what is there is read (`drain`), written and given to the clients; then `onEnded`. */
+  end(drain: boolean): void {
+    this.#ended = true;
+    this.#discard?.close();
+    this.#attach?.end();
+    this.#log?.end(drain);
+    if (this.#running === 0) this.#onEnded(undefined);
+  }
+
+  #startLog(): LogWorker {
+    this.#running++;
+    this.#log = new LogWorker(this.#sys, this.#diag, this.#thePool(), this.#plan, (counters) => {
+      this.#counters = counters;
+      this.#oneEnded();
+    });
+    return this.#log;
+  }
+
+  /** On copies of the fds: the originals are a log worker's should a client come. */
+  #startDiscard(sources: readonly Source[]): void {
+    const copies = sources.map(({ fd }) => this.#sys.fcntl(fd, F_DUPFD_CLOEXEC, 3)).filter((fd) => fd >= 0);
+    this.#discard = new Discard(copies);
+  }
+
+  #thePool(): WorkerPool {
+    this.#pool ??= new WorkerPool();
+    return this.#pool;
+  }
+
+  #oneEnded(): void {
+    this.#running--;
+    if (this.#running === 0 && this.#ended) this.#onEnded(this.#counters);
+  }
+}

@@ -1,0 +1,38 @@
+/**
+ * Entry of the attach worker: wires ring, stdin and server together for one task. A Piscina task that ends when the
+ * container has ended and its clients have everything; its result is the counters.
+ */
+
+import { receiveMessageOnPort } from 'node:worker_threads';
+import { AttachServer } from '../src/attach/server.ts';
+import { ContainerStdin } from '../src/attach/stdin.ts';
+import { Diag } from '../src/diag/diag.ts';
+import { sys } from '../src/native/sys.ts';
+import type { AttachCounters, AttachTask, ToAttachWorker } from '../src/proto/attach-messages.ts';
+import { RingConsumer } from '../src/ring/consumer.ts';
+import { Doorbell, declareAwake, declareSleep } from '../src/ring/doorbell.ts';
+import { ATTACH_CONSUMER } from '../src/ring/layout.ts';
+
+export default function run(task: AttachTask): AttachCounters {
+  const words = new Int32Array(task.memory.buffer);
+  const counters: AttachCounters = { clients: 0, sentBytes: 0, stdinBytes: 0, droppedStdinBytes: 0, stalledClients: 0 };
+  const logDoorbell = new Doorbell(sys, task.logDoorbellFd);
+  const source = new RingConsumer(task.memory, task.geometry.capacityBytes, ATTACH_CONSUMER, logDoorbell);
+  const server = new AttachServer({
+    sys,
+    diag: new Diag(sys, task.logLevel),
+    bytes: new Uint8Array(task.memory.buffer),
+    source,
+    stdin: new ContainerStdin(sys, counters),
+    counters,
+    doorbell: new Doorbell(sys, task.doorbellFd),
+    listenFd: task.listenFd,
+    closeStdin: task.closeStdin,
+    stallTimeoutMs: task.stallTimeoutMs,
+    declareSleep: () => declareSleep(words, source.sleepsWord),
+    declareAwake: () => declareAwake(words, source.sleepsWord),
+    nextMessage: () => receiveMessageOnPort(task.port)?.message as ToAttachWorker | undefined,
+  });
+  server.run();
+  return counters;
+}
