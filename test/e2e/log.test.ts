@@ -8,24 +8,7 @@ import { readLog } from '../helpers/k8s-log.ts';
 import { nativeHelper } from '../helpers/native.ts';
 import { type Random, seededRandom } from '../helpers/random.ts';
 import { realRuntimes } from '../helpers/runtimes.ts';
-import { mapBounded, waitFor } from '../helpers/wait.ts';
-
-promise('100 containers that print one line and exit at once lose none', { runtimes: ['runc', 'crun'] }, async (c) => {
-  const wrong = await mapBounded(
-    Array.from({ length: 100 }, (_, index) => index),
-    4,
-    async (index) => {
-      const container = c.container({ script: `echo line ${index}`, style: index % 2 === 0 ? 'crio' : 'podman' });
-      await container.run();
-      const status = await container.finished();
-      await container.delete();
-      const log = container.log();
-      const text = `${log.stdout}|${log.stderr}|${status}`;
-      return text === `line ${index}\n||0` ? [] : [{ index, text }];
-    },
-  );
-  c.t.strictSame(wrong.flat(), []);
-});
+import { waitFor } from '../helpers/wait.ts';
 
 /** A piece of output: anything, with some liking for newlines, NUL, invalid UTF-8 and the size of a record. */
 function randomPiece(random: Random): Buffer {

@@ -115,7 +115,7 @@ promise('SIGTERM before the start pipe says go ends conmon with status 1', {}, a
   c.t.strictSame(await within('conmon to end', container.conmon.started), { code: 1, signal: null });
 });
 
-promise('SIGKILL to conmon takes the runtime that is creating with it', {}, async (c) => {
+promise('SIGKILL to conmon takes the runtime that is creating with it', { keepsFiles: true }, async (c) => {
   for (const sync of [false, true]) {
     const container = c.container({ fake: (self) => [`touch ${self.path('runs')}`, 'hang'], sync });
     await waitFor('the runtime to hang', () => existsSync(container.path('runs')));
@@ -135,7 +135,8 @@ promise(
     await container.run();
     c.t.equal(await container.finished(), -1);
     const ms = performance.now() - from;
-    c.t.ok(ms >= 950 && ms < 4000, `after ${ms.toFixed(0)} ms`);
+    // GLib's timers of whole seconds may fire a quarter of one early.
+    c.t.ok(ms >= (c.monitor.name === 'c' ? 700 : 1000) && ms < 4000, `after ${ms.toFixed(0)} ms`);
     c.t.equal(container.log().stdout.toString(), 'begun\n', 'what was logged before stays');
     await waitFor('the container to end', () => !isRunning(container.containerPid));
   },

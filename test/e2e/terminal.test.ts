@@ -10,7 +10,11 @@ import { within } from '../helpers/wait.ts';
 promise('a container with a terminal logs what it writes to it', { runtimes: realRuntimes() }, async (c) => {
   for (const style of ['crio', 'podman'] as const) {
     const script = 'test -t 0 && test -t 1 && test -t 2 && echo terminal; echo err >&2; exit 9';
-    const container = c.container({ style, process: { args: ['/bin/sh', '-c', script], terminal: true } });
+    const container = c.container({
+      style,
+      process: { args: ['/bin/sh', '-c', script], terminal: true },
+      ownTmpDir: true,
+    });
     await container.run();
     c.t.equal(await container.finished(), 9, `${style}: status`);
     const { stdout, stderr } = container.log();
@@ -21,29 +25,30 @@ promise('a container with a terminal logs what it writes to it', { runtimes: rea
 
 promise(
   'the console socket is named after the runtime’s other options and goes when the create has failed',
-  { differs: { c: 'C leaves the socket file when the runtime has not connected to it' } },
+  { keepsFiles: true, differs: { c: 'C leaves the socket file when the runtime has not connected to it' } },
   async (c) => {
-    const TMPDIR = c.workspace.directory('sockets');
     const fake = (self: Container) => [`record ${self.path('got')}`, 'exit 1'];
-    const container = c.container({ fake, sync: true, args: ['-t'], env: { TMPDIR } });
+    const container = c.container({ fake, sync: true, args: ['-t'], ownTmpDir: true });
     c.t.strictSame(await within('conmon to end', container.conmon.started), { code: 1, signal: null });
     const argv = readRecording(container.path('got'))?.argv ?? [];
     c.t.strictSame([argv.at(-3), argv.at(-1)], ['--console-socket', container.cid]);
     c.t.match(argv.at(-2), /^\//);
-    c.t.equal(readdirSync(TMPDIR).length, c.differs === undefined ? 0 : 1);
+    c.t.equal(readdirSync(container.tmpDir).length, c.differs === undefined ? 0 : 1);
   },
 );
 
 promise(
   'a runtime that never sends a terminal: the sync pipe says so, status 1',
-  { differs: { c: 'C 2.1.6 says so on its stderr only, /dev/null by then, and leaves the socket file' } },
+  {
+    keepsFiles: true,
+    differs: { c: 'C 2.1.6 says so on its stderr only, /dev/null by then, and leaves the socket file' },
+  },
   async (c) => {
-    const TMPDIR = c.workspace.directory('sockets');
-    const container = c.container({ fake: ['container sleep 0.3'], sync: true, args: ['-t'], env: { TMPDIR } });
+    const container = c.container({ fake: ['container sleep 0.3'], sync: true, args: ['-t'], ownTmpDir: true });
     c.t.strictSame(await within('conmon to end', container.conmon.started), { code: 1, signal: null });
     await container.conmon.syncClosed();
     const expected = '{"pid": -1, "message": "Runtime did not set up terminal"}\n';
     c.t.equal(container.conmon.unread, c.differs === undefined ? expected : '');
-    c.t.equal(readdirSync(TMPDIR).length, c.differs === undefined ? 0 : 1);
+    c.t.equal(readdirSync(container.tmpDir).length, c.differs === undefined ? 0 : 1);
   },
 );

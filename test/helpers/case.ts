@@ -15,8 +15,8 @@ export interface PromiseOptions {
   readonly differs?: Readonly<Partial<Record<MonitorName, string>>>;
   /** A conmon that cannot be held to it at all, and why: the case does not run for it. */
   readonly excludes?: Readonly<Partial<Record<MonitorName, string>>>;
-  /** The case leaves something behind on purpose and looks after it itself. */
-  readonly keepsLeftovers?: boolean;
+  /** Files may stay, as when conmon is killed. Processes and cgroups never may. */
+  readonly keepsFiles?: boolean;
   readonly timeoutMs?: number;
 }
 
@@ -89,8 +89,8 @@ export function promise(title: string, options: PromiseOptions, check: (c: Case)
           } finally {
             await workspace.runDeferred();
           }
-          if (!options.keepsLeftovers) {
-            await workspace.expectNothingLeft();
+          await workspace.expectNothingLeft();
+          if (!options.keepsFiles) {
             t.strictSame(
               c.containers.flatMap((container) => container.strayFiles()),
               [],

@@ -38,6 +38,8 @@ export interface ContainerOptions {
   readonly exitCommand?: { readonly script: FakeScript; readonly args?: readonly string[] };
   /** Added to the engine's environment. */
   readonly env?: Readonly<Record<string, string>>;
+  /** TMPDIR of the container's own for CRI-O's environment too, to see what becomes of console sockets. */
+  readonly ownTmpDir?: boolean;
   /** Taken out of it. */
   readonly unsetEnv?: readonly string[];
   readonly cwd?: string;
@@ -61,6 +63,8 @@ export class Container {
   readonly exitDir: string;
   readonly persistDir: string;
   readonly socketDir: string;
+  /** TMPDIR of Podman's conmon; CRI-O's has none, and its console sockets go to /tmp. */
+  readonly tmpDir: string;
   readonly logPath: string;
   readonly conmonPidfile: string;
   readonly containerPidfile: string;
@@ -82,6 +86,7 @@ export class Container {
     this.exitDir = workspace.directory(name, 'exits');
     this.persistDir = workspace.directory(name, 'persist');
     this.socketDir = workspace.directory(name, 'sock');
+    this.tmpDir = workspace.directory(name, 'tmp');
     this.logPath = workspace.path(name, 'logs', 'ctr.log');
     this.conmonPidfile = `${this.bundle}/conmon-pidfile`;
     this.containerPidfile = `${this.bundle}/pidfile`;
@@ -98,8 +103,11 @@ export class Container {
     }
     const style = options.style ?? 'crio';
     this.args = [...this.#engineArgs(style, options, name), ...(options.args ?? [])];
-    const engineEnv = style === 'crio' ? crioEnv() : podmanEnv(workspace);
+    const engineEnv = style === 'crio' ? crioEnv() : { ...podmanEnv(workspace), TMPDIR: this.tmpDir };
     const env: Record<string, string> = { ...engineEnv, _OCI_SYNCPIPE: '3', _OCI_STARTPIPE: '4', ...options.env };
+    if (options.ownTmpDir) {
+      env['TMPDIR'] = this.tmpDir;
+    }
     for (const variable of options.unsetEnv ?? []) {
       delete env[variable];
     }
@@ -275,13 +283,14 @@ export class Container {
     return readLog(this.logPath);
   }
 
-  /** Names in the exit, persist, socket and log directories and the bundle that no engine expects after the end. */
+  /** Names in the exit, persist, socket, temporary and log directories and the bundle that no engine expects after the end. */
   strayFiles(): string[] {
     const expected: [string, RegExp][] = [
       [this.exitDir, new RegExp(`^${this.cid}$`)],
       [this.persistDir, /^(exit|oom)$/],
       // C before 2.2 removes the socket through its link and leaves the link.
       [this.socketDir, this.monitor.name === 'c' ? new RegExp(`^${this.cid}$`) : /^$/],
+      [this.tmpDir, /^$/],
       [`${this.dir}/logs`, /^ctr\.log/],
       [this.bundle, /^(config\.json|pidfile|conmon-pidfile|attach|ctl|winsz|oom|notify)$/],
     ];
@@ -318,7 +327,6 @@ function podmanEnv(workspace: Workspace): Record<string, string> {
     OLDPWD: '/',
     SHLVL: '1',
     PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
-    TMPDIR: workspace.directory('tmp'),
     XDG_RUNTIME_DIR: workspace.directory('run'),
   };
 }

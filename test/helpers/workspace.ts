@@ -3,17 +3,7 @@
  * all of it can be found and taken away, also when the case fails or the test process is told to end.
  * It never touches anything that does not carry the mark.
  */
-import {
-  chmodSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  realpathSync,
-  rmdirSync,
-  rmSync,
-} from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, realpathSync, rmdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { processesMarked } from './proc.ts';
@@ -25,13 +15,11 @@ const open = new Set<Workspace>();
 export class Workspace {
   readonly dir: string;
   readonly #deferred: (() => void | Promise<void>)[] = [];
-  readonly #temporariesBefore: ReadonlySet<string>;
 
   constructor() {
     this.dir = realpathSync(mkdtempSync(join(tmpdir(), 'conmon-e2e-')));
     // Containers of other users walk through it.
     chmodSync(this.dir, 0o755);
-    this.#temporariesBefore = new Set(consoleSockets());
     open.add(this);
   }
 
@@ -74,14 +62,11 @@ export class Workspace {
     }
   }
 
-  /** What is still there of this case apart from its own files: processes, cgroups, console sockets in /tmp. */
+  /** What is still there of this case apart from its own files: processes and cgroups. */
   leftovers(): string[] {
     return [
       ...processesMarked(this.mark).map(({ pid, cmdline }) => `process ${pid}: ${cmdline}`),
       ...this.#cgroups().map((path) => `cgroup ${path}`),
-      ...consoleSockets()
-        .filter((path) => !this.#temporariesBefore.has(path))
-        .map((path) => `console socket ${path}`),
     ];
   }
 
@@ -125,13 +110,6 @@ export class Workspace {
         // busy for a moment longer: an empty cgroup harms nobody
       }
     }
-    const bound = readFileSync('/proc/net/unix', 'latin1');
-    for (const path of consoleSockets()) {
-      // Those of a conmon that was killed; one that somebody still listens on is another test's.
-      if (!this.#temporariesBefore.has(path) && !bound.includes(path)) {
-        rmSync(path, { force: true });
-      }
-    }
     rmSync(this.dir, { recursive: true, force: true });
     open.delete(this);
   }
@@ -148,15 +126,6 @@ export class Workspace {
       }
     });
   }
-}
-
-/** Console sockets that a conmon without TMPDIR puts in /tmp. */
-function consoleSockets(): string[] {
-  return existsSync('/tmp')
-    ? readdirSync('/tmp')
-        .filter((name) => name.startsWith('conmon-term.'))
-        .map((name) => join('/tmp', name))
-    : [];
 }
 
 function destroyAll(): void {
