@@ -22,7 +22,7 @@ SOURCES := $(shell find src workers -name '*.ts' 2>/dev/null)
 
 .PHONY: help
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
 ## ---- install what npm needs ------------------------------------------------
 
@@ -53,10 +53,9 @@ $(LIBEXEC)/sys.node: native/sys.c native/watch.c native/watch.h Makefile node_mo
 	@mkdir -p $(LIBEXEC)
 	$(CC) -std=c11 $(CFLAGS) $(WARN) -fPIC -fvisibility=hidden -shared -isystem $(NODE_PACKAGE)/include/node -o $@ native/sys.c native/watch.c
 
-$(LIBEXEC)/node: node_modules/.installed
+$(LIBEXEC)/node: | node_modules/.installed
 	@mkdir -p $(LIBEXEC)
 	ln -sfn ../../$(NODE) $@
-	@touch -h $@
 
 KERNEL_SOURCES := $(wildcard src/kernel/assembly/*.ts)
 ASC_FLAGS := --runtime stub --enable simd --enable bulk-memory --enable threads --importMemory --sharedMemory \
@@ -71,6 +70,42 @@ $(LIBEXEC)/main.cjs: $(SOURCES) build.mjs package.json node_modules/.installed
 bin/conmon-demo-runtime: src/demo/conmon-demo-runtime.sh Makefile
 	@mkdir -p bin
 	install -m 0755 $< $@
+
+## ---- run -------------------------------------------------------------------
+
+.PHONY: run
+run: build ## run a container under conmon: a verified flood, or CMD="..." (RUNTIME=, SIZE_MB=)
+	@RUNTIME="$(RUNTIME)" SIZE_MB="$(SIZE_MB)" CMD=$(call quote,$(value CMD)) $(NODE) $(LIBEXEC)/run.cjs
+
+# One word for the shell, whatever is in it.
+quote = '$(subst ','\'',$(1))'
+
+## ---- test ------------------------------------------------------------------
+
+TAP := $(NODE) node_modules/.bin/tap run --disable-coverage --reporter=terse --jobs=$(TEST_JOBS)
+TEST_JOBS ?= 2
+UNIT_TESTS = $(sort $(shell find test/unit test/fault -name '*.test.ts'))
+STRESS_TESTS = $(sort $(shell find test/stress -name '*.test.ts'))
+E2E_TESTS = $(sort $(shell find test/e2e -name '*.test.ts'))
+
+.PHONY: test test-unit test-stress test-e2e packages
+test: packages build lint test-unit test-stress test-e2e ## everything; installs the Debian packages that are missing
+packages: ## the Debian packages that tests and bench need
+	@test/helpers/packages.sh
+test-unit: build ## one room at a time
+	$(TAP) --timeout=120 $(UNIT_TESTS)
+test-stress: build ## the ring, between two real threads
+	$(TAP) --timeout=120 --jobs=1 $(STRESS_TESTS)
+test-e2e: build ## real containers under ours and under C conmon (CONMON_UNDER_TEST=ours,c)
+	$(TAP) --timeout=300 $(E2E_TESTS)
+
+.PHONY: bench bench-quick
+BENCH = $(NODE) bench/run.ts $(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(OURS),--ours $(OURS)) \
+	$(if $(RIVAL),--rival $(RIVAL)) $(if $(PAIRS),--pairs $(PAIRS))
+bench: build ## measure against C conmon, alternately (SCENARIO=, OURS=, RIVAL=, PAIRS=)
+	$(BENCH)
+bench-quick: build ## the same with fewer runs, under 4 minutes
+	$(BENCH) --quick
 
 ## ---- checks ----------------------------------------------------------------
 

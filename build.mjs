@@ -37,7 +37,8 @@ const YARGS_ENTRIES = ['help.cjs', 'demo-runtime.cjs', 'run.cjs'];
 const BUNDLE_URL = "const CONMON_BUNDLE_URL = require('node:url').pathToFileURL(__filename).href;";
 
 /** What main loads later, or rarely, and optional parts of packages that this build does not carry. */
-const external = ['./threads.cjs', './help.cjs', '@napi-rs/nice'];
+// node-pty looks for its addon beside its own files; only the demo runtime, which lives in the source tree, uses it.
+const external = ['./threads.cjs', './help.cjs', '@napi-rs/nice', 'node-pty'];
 const entries = [
   ['src/main.ts', 'main.cjs'],
   ['src/threads/index.ts', 'threads.cjs'],
