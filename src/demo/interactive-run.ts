@@ -11,9 +11,10 @@ import { AttachClient, type AttachSys } from './attach-client.ts';
 import type { ContainerRun } from './container-run.ts';
 import { DemoError, reasonOf } from './demo-error.ts';
 import { DetachKeys } from './detach-keys.ts';
+import { makeRaw, type TerminalSys } from './raw-terminal.ts';
 
 /** The calls that a conversation needs. */
-export type InteractiveSys = AttachSys & Pick<Sys, 'watch' | 'unwatch'>;
+export type InteractiveSys = AttachSys & TerminalSys & Pick<Sys, 'watch' | 'unwatch'>;
 
 const STDIN = 0;
 const STDOUT = 1;
@@ -27,14 +28,15 @@ export async function runInteractive(run: ContainerRun, sys: InteractiveSys, sig
   const resize = () => window.send();
   const stop = new AbortController();
   process.stdout.on('resize', resize);
-  process.stdin.setRawMode(true);
   window.send();
+  const restore = makeRaw(sys, STDIN);
   const conversation = converse(client, sys, AbortSignal.any([signal, stop.signal]));
   try {
     const [, outcome] = await Promise.all([run.start(), conversation]);
-    if (outcome === 'detached') process.stderr.write('\r\ndetached: the container goes on; Ctrl-C ends it\r\n');
+    restore();
+    if (outcome === 'detached') process.stderr.write('\ndetached: the container goes on; Ctrl-C ends it\n');
   } finally {
-    process.stdin.setRawMode(false);
+    restore();
     process.stdout.off('resize', resize);
     // It must not watch an fd that is closed.
     stop.abort();

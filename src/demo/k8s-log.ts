@@ -4,7 +4,7 @@
  * No I/O. Source: Kubernetes, design-proposals, kubelet-cri-logging.md.
  */
 
-/** One record. The buffers are views of the bytes given to {@link K8sLogReader.push} and valid until the next push. */
+/** One record. The buffers are views of the bytes that were pushed: as long as those stay, they stay. */
 export interface LogRecord {
   /** Offset of the record in the log, in bytes. */
   readonly offset: number;

@@ -30,12 +30,18 @@ const PROBE_ID = 'conmon-run-probe';
  * @param wanted RUNTIME: a path, or a name to look up in PATH. It is taken as it is.
  * @param demoRuntime path of conmon-demo-runtime, for when there is no other.
  * @param workDir an empty directory for trying runtimes out.
+ * @param directories where real runtimes are looked for; PATH does not count.
  */
-export function chooseRuntime(wanted: string | undefined, demoRuntime: string, workDir: string): RuntimeChoice {
+export function chooseRuntime(
+  wanted: string | undefined,
+  demoRuntime: string,
+  workDir: string,
+  directories: readonly string[] = DIRECTORIES,
+): RuntimeChoice {
   if (wanted !== undefined) return { runtime: describe(findWanted(wanted)), notes: [] };
   const notes: string[] = [];
   for (const name of NAMES) {
-    const path = DIRECTORIES.map((directory) => join(directory, name)).find(isExecutable);
+    const path = directories.map((directory) => join(directory, name)).find(isExecutable);
     if (path === undefined) continue;
     const reason = whyUnusable(path, join(workDir, name));
     if (reason === undefined) return { runtime: describe(path), notes };

@@ -61,6 +61,10 @@ async function main(): Promise<number> {
     if (!settings.isInteractive) return await runCommand(run, interruption);
     const [{ runInteractive }, { sys }] = [await import('./interactive-run.ts'), await import('../native/sys.ts')];
     return await runInteractive(run, sys, interruption);
+  } catch (error) {
+    // Whatever failed then failed because of it.
+    interruption.throwIfAborted();
+    throw error;
   } finally {
     for (const problem of (await run?.end()) ?? []) tell(problem);
     removeWorkDir(workDir);
