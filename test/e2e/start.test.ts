@@ -222,3 +222,22 @@ promise('conmon works through a symlink, by a relative path and from any directo
     c.t.equal(await container.exited(), 5, `${conmonPath} from ${cwd}`);
   }
 });
+
+promise(
+  'without -i a container reads the end of its stdin at once; with -i it waits',
+  { runtimes: realRuntimes() },
+  async (c) => {
+    for (const [args, expected] of [
+      [[], '0\n'],
+      [['-i'], '143\n'],
+      [['--leave-stdin-open', '-i'], '143\n'],
+    ] as const) {
+      // A shell gives what it runs in the background /dev/null for stdin, hence fd 3.
+      const script = 'exec 3<&0; cat <&3 & pid=$!; (sleep 0.3; kill $pid 2>&-) & wait $pid; echo $?';
+      const container = c.container({ script, args });
+      await container.run();
+      c.t.equal(await container.finished(), 0);
+      c.t.equal(container.log().stdout.toString(), expected, args.join(' '));
+    }
+  },
+);
