@@ -81,15 +81,16 @@ async function watchLog(run: ContainerRun, size: SampleSize, signal: AbortSignal
     isOver = true;
   };
   ended.then(over, over);
-  const samples = [{ atMs: performance.now(), bytes: 0 }];
+  let window: Progress[] = [];
   let cpu: CpuTime | undefined;
   try {
     for (;;) {
       cpu = cpuTime(run.monitor.process.pid) ?? cpu;
       const now = { atMs: performance.now(), bytes: statSync(run.logPath).size };
-      samples.push(now);
-      while (samples.length > 2 && now.atMs - (samples[0]?.atMs ?? 0) > RATE_WINDOW_MS) samples.shift();
-      if (now.bytes > 0) line.show(progress(samples[0] ?? now, now, size));
+      const [before = now] = window;
+      // Before its first line and after its last one the container only waits.
+      if (now.bytes > (window.at(-1)?.bytes ?? 0)) line.show(progress(before, now, size));
+      window = now.bytes === 0 ? [now] : [...window, now].filter(({ atMs }) => now.atMs - atMs <= RATE_WINDOW_MS);
       if (isOver) break;
       await Promise.race([delay(TICK_MS), ended.catch(() => {})]);
     }
