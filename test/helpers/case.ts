@@ -84,7 +84,8 @@ export function promise(title: string, options: PromiseOptions, check: (c: Case)
             for (const { conmon } of c.containers.filter(({ conmon }) => conmon.stdout + conmon.stderr !== '')) {
               t.comment(`conmon stdout: ${JSON.stringify(conmon.stdout)} stderr: ${JSON.stringify(conmon.stderr)}`);
             }
-            t.comment(`still running:\n${workspace.leftovers().join('\n')}`);
+            const running = workspace.leftovers().filter((line) => line.startsWith('process'));
+            t.comment(`still running: ${running.length}${running.map((line) => `\n  ${line}`).join('')}`);
             throw error;
           } finally {
             await workspace.runDeferred();
