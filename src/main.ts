@@ -5,7 +5,7 @@
 
 import { openSync, read } from 'node:fs';
 import { type Options, parseCommandLine, readRawArgv } from './cli/index.ts';
-import { Diag } from './diag/diag.ts';
+import { Diag, type DiagPlan } from './diag/diag.ts';
 import { errorText } from './diag/error.ts';
 import { openLog } from './log/open-log.ts';
 import { PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG, SIGINT, SIGKILL, SIGQUIT, SIGTERM } from './native/constants.ts';
@@ -70,9 +70,15 @@ function main(): void {
     return;
   }
   const { options } = commandLine;
-  const diag = new Diag(sys, options.logLevel);
+  const diag = new Diag(sys, diagPlan(options));
   for (const warning of commandLine.warnings) diag.warn(warning);
   runSession(options, diag, prepare(launch, options, diag));
+}
+
+/** With a log tag the system's log shows it beside the id, as conmon C does. */
+function diagPlan({ logLevel, syslog, cid, logTag }: Options): DiagPlan {
+  const name = logTag === undefined ? cid : `${cid}: ${logTag}`;
+  return { level: logLevel, syslogName: syslog ? name : undefined };
 }
 
 /** Throws ConmonError for what the caller must hear about. */
@@ -172,8 +178,8 @@ function outputStarter(options: Options, diag: Diag, { logFiles, stdio }: Prepar
   return (onEnded) => {
     if (stdio === undefined) return undefined;
     const threads = require('./threads.cjs') as typeof import('./threads/index.ts');
-    const { logLevel, syncLog } = options;
-    const output = new threads.Output(sys, diag, { targets: logFiles, syncLog, logLevel }, onEnded);
+    const plan = { targets: logFiles, syncLog: options.syncLog, diag: diagPlan(options) };
+    const output = new threads.Output(sys, diag, plan, onEnded);
     return {
       begin: (sources, stdinFd) => output.begin(sources, stdinFd),
       startAttach: ({ listenFd }) =>
@@ -181,7 +187,7 @@ function outputStarter(options: Options, diag: Diag, { logFiles, stdio }: Prepar
           listenFd,
           closeStdin: options.stdin && !options.leaveStdinOpen,
           stallTimeoutMs: options.attachStallTimeoutSeconds * 1000,
-          logLevel,
+          diag: plan.diag,
         }),
       reopen: () => output.reopen(),
       end: (drain) => output.end(drain),

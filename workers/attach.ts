@@ -20,7 +20,7 @@ export default function run(task: AttachTask): AttachCounters {
   const source = new RingConsumer(task.memory, task.geometry.capacityBytes, ATTACH_CONSUMER, logDoorbell);
   const server = new AttachServer({
     sys,
-    diag: new Diag(sys, task.logLevel),
+    diag: new Diag(sys, task.diag),
     bytes: new Uint8Array(task.memory.buffer),
     source,
     stdin: new ContainerStdin(sys, counters),

@@ -22,7 +22,7 @@ import { RingProducer } from '../src/ring/producer.ts';
 export default function run(task: LogTask): LogCounters {
   const { memory, geometry, port } = task;
   const counters = newCounters();
-  const diag = new Diag(sys, task.logLevel);
+  const diag = new Diag(sys, task.diag);
   const words = new Int32Array(memory.buffer);
   const doorbell = new Doorbell(sys, task.doorbellFd);
   const doorbells = new Array<Doorbell | undefined>(CONSUMER_COUNT);

@@ -4,7 +4,7 @@
  */
 
 import type { MessagePort } from 'node:worker_threads';
-import type { DiagLevel } from '../diag/diag.ts';
+import type { DiagPlan } from '../diag/diag.ts';
 import type { RingGeometry } from '../ring/layout.ts';
 
 /** Clients read into 8193 bytes: a type byte and this much. */
@@ -27,7 +27,7 @@ export interface AttachTask {
   readonly closeStdin: boolean;
   /** Milliseconds after which a client that takes nothing is disconnected; 0 = never. */
   readonly stallTimeoutMs: number;
-  readonly logLevel: DiagLevel;
+  readonly diag: DiagPlan;
 }
 
 export type ToAttachWorker =

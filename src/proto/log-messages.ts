@@ -4,7 +4,7 @@
  */
 
 import type { MessagePort } from 'node:worker_threads';
-import type { DiagLevel } from '../diag/diag.ts';
+import type { DiagPlan } from '../diag/diag.ts';
 import type { RingGeometry } from '../ring/layout.ts';
 import type { Stream } from './stream.ts';
 
@@ -28,7 +28,7 @@ export interface LogTask {
   readonly targets: readonly LogFileTarget[];
   /** fsync at the end. */
   readonly syncLog: boolean;
-  readonly logLevel: DiagLevel;
+  readonly diag: DiagPlan;
 }
 
 /** One of the container's output streams. */

@@ -4,7 +4,7 @@
  */
 
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
-import type { Diag, DiagLevel } from '../diag/diag.ts';
+import type { Diag, DiagPlan } from '../diag/diag.ts';
 import { errorText } from '../diag/error.ts';
 import type { AttachCounters, AttachTask, ToAttachWorker } from '../proto/attach-messages.ts';
 import type { LogWorker } from './log-worker.ts';
@@ -18,7 +18,7 @@ export interface AttachPlan {
   readonly listenFd: number;
   readonly closeStdin: boolean;
   readonly stallTimeoutMs: number;
-  readonly logLevel: DiagLevel;
+  readonly diag: DiagPlan;
 }
 
 export class AttachWorker {

@@ -4,7 +4,7 @@
  */
 
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
-import type { Diag, DiagLevel } from '../diag/diag.ts';
+import type { Diag, DiagPlan } from '../diag/diag.ts';
 import { ConmonError, errorText } from '../diag/error.ts';
 import { createMemory } from '../kernel/kernel.ts';
 import type { Sys } from '../native/sys.ts';
@@ -20,9 +20,10 @@ import {
 } from '../ring/layout.ts';
 import type { WorkerPool } from './pool.ts';
 
-/** Ring and output areas: small enough for the second-level cache, large enough for one write a read. */
-const CAPACITY_BYTES = 1 << 18;
-const OUTPUT_BYTES = 1 << 18;
+/** Ring: several reads, for a client that is slower than the log. Memory that is never used costs nothing. */
+const CAPACITY_BYTES = 1 << 20;
+/** One read of 20-byte lines, formatted: more would only leave the cache. */
+const OUTPUT_BYTES = 1 << 20;
 /** Output areas of one file: stdout's and stderr's. */
 const OUTPUTS_A_TARGET = 2;
 /** Deaths after which the worker is not started again. */
@@ -31,7 +32,7 @@ const DEATHS_MAX = 3;
 export interface LogWorkerPlan {
   readonly targets: readonly LogFileTarget[];
   readonly syncLog: boolean;
-  readonly logLevel: DiagLevel;
+  readonly diag: DiagPlan;
 }
 
 export class LogWorker {
