@@ -6,11 +6,12 @@
 import { closeSync, constants, openSync, writeSync } from 'node:fs';
 import { constants as osConstants } from 'node:os';
 import { POLLOUT } from '../native/constants.ts';
-import type { Sys, SysResult, Watch } from '../native/sys.ts';
+import type { Sys, Watch } from '../native/sys.ts';
 import { AttachClient, type AttachSys } from './attach-client.ts';
 import type { ContainerRun } from './container-run.ts';
 import { DemoError, reasonOf } from './demo-error.ts';
 import { DetachKeys } from './detach-keys.ts';
+import { Interrupted } from './interrupted.ts';
 import { makeRaw, type TerminalSys } from './raw-terminal.ts';
 
 /** The calls that a conversation needs. */
@@ -52,21 +53,17 @@ async function converse(client: AttachClient, sys: InteractiveSys, signal: Abort
   const { promise, resolve, reject } = Promise.withResolvers<'ended' | 'detached'>();
   const keys = new DetachKeys();
   const typed = Buffer.alloc(READ_BYTES);
-  const watching = new Set<Watch>();
-  const watch = (fd: number, act: (self: Watch) => void) => {
-    const self: Watch | SysResult = sys.watch(fd, () => {
+  const watching: Watch[] = [];
+  const watch = (fd: number, act: () => void) => {
+    const handle = sys.watch(fd, () => {
       try {
-        if (typeof self !== 'number') act(self);
+        act();
       } catch (error) {
         reject(error);
       }
     });
-    if (typeof self === 'number') throw new DemoError(`watch fd ${fd}: ${sys.strerror(self)}`);
-    watching.add(self);
-  };
-  const unwatch = (self: Watch) => {
-    watching.delete(self);
-    sys.unwatch(self);
+    if (typeof handle === 'number') throw new DemoError(`watch fd ${fd}: ${sys.strerror(handle)}`);
+    watching.push(handle);
   };
   const abort = () => reject(signal.reason);
   signal.addEventListener('abort', abort, { once: true });
@@ -77,10 +74,10 @@ async function converse(client: AttachClient, sys: InteractiveSys, signal: Abort
       if (output.kind === 'data') writeAll(sys, output.bytes);
       else if (output.kind === 'end') resolve('ended');
     });
-    watch(STDIN, (self) => {
+    watch(STDIN, () => {
       const length = sys.read(STDIN, typed, 0, typed.length);
-      // Our terminal is gone: SIGHUP follows. Watched further it would be ready for ever.
-      if (length === 0 || (length < 0 && length !== -EAGAIN)) unwatch(self);
+      // Our terminal is gone. Only the leader of its session is told so with a signal, and that may be make.
+      if (length === 0 || (length < 0 && length !== -EAGAIN)) throw new Interrupted('SIGHUP');
       const { input, isDetach } = keys.push(typed.subarray(0, Math.max(length, 0)));
       client.send(input);
       if (isDetach) resolve('detached');
@@ -88,7 +85,7 @@ async function converse(client: AttachClient, sys: InteractiveSys, signal: Abort
     return await promise;
   } finally {
     signal.removeEventListener('abort', abort);
-    for (const self of watching) unwatch(self);
+    for (const handle of watching) sys.unwatch(handle);
   }
 }
 

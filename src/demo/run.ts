@@ -6,11 +6,11 @@
 
 import { spawnSync } from 'node:child_process';
 import { accessSync, constants, mkdirSync } from 'node:fs';
-import { constants as osConstants } from 'node:os';
 import { dirname, extname, join, resolve } from 'node:path';
 import { runCommand } from './command-run.ts';
 import { ContainerRun, type ContainerSpec, makeWorkDir, removeWorkDir } from './container-run.ts';
 import { DemoError } from './demo-error.ts';
+import { Interrupted } from './interrupted.ts';
 import { chooseRuntime } from './oci-runtime.ts';
 import { type SampleSize, sampleSize } from './sample.ts';
 import { checkSpace, runSample, runSampleWriter } from './sample-run.ts';
@@ -22,16 +22,6 @@ interface Settings {
   readonly demoRuntime: string;
   readonly sample: SampleSize;
   readonly isInteractive: boolean;
-}
-
-/** Somebody wants us to stop. */
-class Interrupted extends Error {
-  readonly status: number;
-
-  constructor(signal: 'SIGINT' | 'SIGTERM' | 'SIGHUP' | 'SIGPIPE') {
-    super(`stopped by ${signal}`);
-    this.status = 128 + osConstants.signals[signal];
-  }
 }
 
 const SAMPLE_WRITER = 'sample-writer';
