@@ -364,6 +364,7 @@ struct child {
 	const char *oom_score;
 	size_t oom_score_length;
 	struct rlimit nofile;
+	int cwd;
 	volatile int error;
 };
 
@@ -411,6 +412,8 @@ static __attribute__((noreturn)) void run_child(struct child *c)
 	close_the_gaps(c);
 	for (size_t i = 0; i < c->keep_count; i++)
 		(void)fcntl(c->keep[i], F_SETFD, 0); /* closed by the caller meanwhile: nothing to keep */
+	if (c->cwd >= 0 && fchdir(c->cwd) < 0)
+		goto fail;
 	if (c->listen_pid != NULL)
 		decimal((int)getpid(), c->listen_pid);
 	if (c->oom_score_length > 0) {
@@ -441,7 +444,7 @@ static __attribute__((noinline)) pid_t vfork_and_run(struct child *c)
 }
 
 /*
- * spawn(path, argv, envp, fdMap, keepFds, deathSignal, listenPidOffset, oomScoreAdj, nofileSoft, nofileHard)
+ * spawn(path, argv, envp, fdMap, keepFds, deathSignal, listenPidOffset, oomScoreAdj, nofileSoft, nofileHard, cwdFd)
  * argv, envp: NUL-terminated strings one after the other; fdMap: Int32Array of {child fd, our fd}; keepFds: Int32Array,
  * ascending. A failed execve answers -errno and leaves no zombie.
  */
@@ -454,6 +457,7 @@ static napi_value sys_spawn(napi_env env, napi_callback_info info)
 	int death_signal = arg_int(&a, 5), listen_pid_offset = arg_int(&a, 6);
 	arg_text(&a, 7, &oom_score);
 	double nofile_soft = arg_double(&a, 8), nofile_hard = arg_double(&a, 9);
+	int cwd = arg_int(&a, 10);
 	REFUSE_IF(env, a.bad || argv.length == 0 || argv.data[argv.length - 1] != '\0' || map.length % 8 != 0 || keep.length % 4 != 0);
 	REFUSE_IF(env, envp.length > 0 && envp.data[envp.length - 1] != '\0');
 	REFUSE_IF(env, listen_pid_offset >= 0 && (size_t)listen_pid_offset + 12 > envp.length);
@@ -472,6 +476,7 @@ static napi_value sys_spawn(napi_env env, napi_callback_info info)
 		.oom_score_length = oom_score.length,
 		.nofile = {.rlim_cur = nofile_soft < 0 ? RLIM_INFINITY : (rlim_t)nofile_soft,
 			   .rlim_max = nofile_hard < 0 ? RLIM_INFINITY : (rlim_t)nofile_hard},
+		.cwd = cwd,
 		.error = 0,
 	};
 	if (c.argv == NULL || c.envp == NULL) {

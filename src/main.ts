@@ -3,12 +3,22 @@
  * session's table, end with the container's status. Main thread. Only wiring: what each step does is in its room.
  */
 
-import { openSync, read } from 'node:fs';
+import { constants, openSync, read } from 'node:fs';
+import { absoluteOptions } from './cli/absolute.ts';
 import { type Options, parseCommandLine, readRawArgv } from './cli/index.ts';
 import { Diag, type DiagPlan } from './diag/diag.ts';
 import { errorText } from './diag/error.ts';
 import { openLog } from './log/open-log.ts';
-import { PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG, SIGINT, SIGKILL, SIGQUIT, SIGTERM } from './native/constants.ts';
+import {
+  O_CLOEXEC,
+  O_PATH,
+  PR_SET_CHILD_SUBREAPER,
+  PR_SET_PDEATHSIG,
+  SIGINT,
+  SIGKILL,
+  SIGQUIT,
+  SIGTERM,
+} from './native/constants.ts';
 import { failureText, sys } from './native/sys.ts';
 import type { LogFileTarget } from './proto/log-messages.ts';
 import { syncKey } from './proto/sync-message.ts';
@@ -39,6 +49,8 @@ const START_MESSAGE_MAX = 8192;
 /** Everything that can fail as an option error, done before the caller hears that conmon is ready. */
 interface Prepared {
   readonly launch: Launch;
+  /** The caller's working directory, which may have been deleted. */
+  readonly cwdFd: number;
   readonly environment: Environment;
   readonly syncFd: number;
   /** With --exec-attach only, else -1. */
@@ -69,7 +81,7 @@ function main(): void {
     leave(commandLine.stdout, commandLine.stderr, commandLine.status);
     return;
   }
-  const { options } = commandLine;
+  const options = absoluteOptions(commandLine.options, () => process.cwd());
   const diag = new Diag(sys, diagPlan(options));
   for (const warning of commandLine.warnings) diag.warn(warning);
   runSession(options, diag, prepare(launch, options, diag));
@@ -83,6 +95,9 @@ function diagPlan({ logLevel, syslog, cid, logTag }: Options): DiagPlan {
 
 /** Throws ConmonError for what the caller must hear about. */
 function prepare(launch: Launch, options: Options, diag: Diag): Prepared {
+  // Worker threads ask for the working directory when they start, and cannot without one (Node 26, measured 2026-11).
+  const cwdFd = openSync('.', constants.O_DIRECTORY | O_PATH | O_CLOEXEC);
+  process.chdir('/');
   const environment = Environment.take(launch.environFd);
   const syncFd = pipeFd(sys, '_OCI_SYNCPIPE', process.env['_OCI_SYNCPIPE']);
   const startFd = pipeFd(sys, '_OCI_STARTPIPE', process.env['_OCI_STARTPIPE']);
@@ -91,12 +106,14 @@ function prepare(launch: Launch, options: Options, diag: Diag): Prepared {
   // The launcher has read the start pipe; only an exec with attach waits for it once more.
   if (startFd > 2 && !options.execAttach) sys.close(startFd);
   const ours = new Set([syncFd, startFd, attachFd, launch.statusFd, launch.environFd]);
+  refuseWhatIsNotThereYet(options, diag);
   const logFiles = options.logTargets.flatMap((target) =>
     target.driver === 'k8s-file' ? [{ driver: target.driver, path: target.path, fd: openLog(target.path) }] : [],
   );
   const passthrough = options.logTargets.some((target) => target.driver === 'passthrough');
   return {
     launch,
+    cwdFd,
     environment,
     syncFd,
     attachFd,
@@ -107,6 +124,15 @@ function prepare(launch: Launch, options: Options, diag: Diag): Prepared {
       ? undefined
       : openStdio(sys, diag, { stdin: options.stdin, terminal: options.terminal, logged: logFiles.length > 0 }),
   };
+}
+
+/** A log that would silently stay empty, or be cut where it should be kept, is no log: better no container. */
+function refuseWhatIsNotThereYet(options: Options, diag: Diag): void {
+  for (const { driver } of options.logTargets)
+    if (driver === 'journald' || driver === 'json-file')
+      throw new Error(`Log driver ${driver} is not supported by this version`);
+  if (options.logRotate) throw new Error('--log-rotate is not supported by this version');
+  if (options.sdnotifySocket !== undefined) diag.warn('--sdnotify-socket has no effect in this version');
 }
 
 /** Nothing here waits; what goes wrong after the hand-over is told on the sync pipe, by the session. */
@@ -124,6 +150,7 @@ function runSession(options: Options, diag: Diag, prepared: Prepared): void {
     diag,
     options,
     launch,
+    cwdFd: prepared.cwdFd,
     environment: prepared.environment,
     reaper,
     syncPipe: new SyncPipe(sys, diag, syncKey(options.apiVersion, options.exec), syncFd),
@@ -178,7 +205,11 @@ function outputStarter(options: Options, diag: Diag, { logFiles, stdio }: Prepar
   return (onEnded) => {
     if (stdio === undefined) return undefined;
     const threads = require('./threads.cjs') as typeof import('./threads/index.ts');
-    const plan = { targets: logFiles, syncLog: options.syncLog, diag: diagPlan(options) };
+    const limits = {
+      fileMaxBytes: options.logSizeMaxBytes ?? Number.POSITIVE_INFINITY,
+      globalMaxBytes: options.logGlobalSizeMaxBytes ?? Number.POSITIVE_INFINITY,
+    };
+    const plan = { targets: logFiles, limits, syncLog: options.syncLog, diag: diagPlan(options) };
     const output = new threads.Output(sys, diag, plan, onEnded);
     return {
       begin: (sources, stdinFd) => output.begin(sources, stdinFd),

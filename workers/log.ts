@@ -34,7 +34,7 @@ export default function run(task: LogTask): LogCounters {
         memory,
         kernel,
         timestamp: new Timestamp(sys),
-        sink: new FileSink(sys, diag, counters, target.path, target.fd),
+        sink: new FileSink(sys, diag, counters, target.path, target.fd, task.limits),
         counters,
         firstState: 2 * index,
         outputs: [outputOffset(geometry, 2 * index), outputOffset(geometry, 2 * index + 1)],

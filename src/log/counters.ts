@@ -3,5 +3,14 @@
 import type { LogCounters } from '../proto/log-messages.ts';
 
 export function newCounters(): LogCounters {
-  return { readBytes: 0, writtenBytes: 0, records: 0, reads: 0, writes: 0, droppedBytes: 0, droppedRecords: 0 };
+  return {
+    readBytes: 0,
+    writtenBytes: 0,
+    records: 0,
+    reads: 0,
+    writes: 0,
+    beyondLimitBytes: 0,
+    droppedBytes: 0,
+    droppedRecords: 0,
+  };
 }

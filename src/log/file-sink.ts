@@ -6,7 +6,7 @@
 import { closeSync, fstatSync, fsyncSync, ftruncateSync, renameSync } from 'node:fs';
 import type { Diag } from '../diag/diag.ts';
 import { failureText, type Sys } from '../native/sys.ts';
-import type { LogCounters } from '../proto/log-messages.ts';
+import type { LogCounters, SizeLimits } from '../proto/log-messages.ts';
 import { createLog } from './open-log.ts';
 
 const NEWLINE = 0x0a;
@@ -16,23 +16,71 @@ export class FileSink {
   readonly #diag: Diag;
   readonly #counters: LogCounters;
   readonly #path: string;
+  readonly #limits: SizeLimits;
   #fd: number;
   /** Bytes in the file, as far as we know: where its last whole record ends. */
   #sizeBytes: number;
+  /** Bytes that the limits count: what the file held at the start, and what was written since. */
+  #totalBytes: number;
   #failing = false;
+  /** The file could not be replaced: it grows on, rather than lose records. */
+  #stuck = false;
 
   /** Takes `fd` (O_APPEND) over. */
-  constructor(sys: Sys, diag: Diag, counters: LogCounters, path: string, fd: number) {
+  constructor(
+    sys: Sys,
+    diag: Diag,
+    counters: LogCounters,
+    path: string,
+    fd: number,
+    limits: SizeLimits = { fileMaxBytes: Number.POSITIVE_INFINITY, globalMaxBytes: Number.POSITIVE_INFINITY },
+  ) {
+    this.#limits = limits;
     this.#sys = sys;
     this.#diag = diag;
     this.#counters = counters;
     this.#path = path;
     this.#fd = fd;
     this.#sizeBytes = fstatSync(fd).size;
+    this.#totalBytes = this.#sizeBytes;
   }
 
-  /** Writes whole records, `memory[offset..offset + length]`. What fails is counted and reported once until it works again. */
+  /**
+   * Writes whole records, `memory[offset..offset + length]`, within the limits: a file that would pass its maximum is
+   * replaced first, between two records; beyond the global maximum nothing is written. What fails is counted and
+   * reported, once until it works again.
+   */
   write(memory: Uint8Array, offset: number, length: number): void {
+    const end = this.#withinGlobal(memory, offset, offset + length);
+    for (let at = offset; at < end; ) {
+      const cut = this.#withinFile(memory, at, end);
+      if (cut === at) this.reopen();
+      else {
+        this.#writeOut(memory, at, cut - at);
+        at = cut;
+      }
+    }
+  }
+
+  /** Up to where the global maximum allows: the record that reaches it is the last one (conmon.8, --log-global-size-max). */
+  #withinGlobal(memory: Uint8Array, from: number, end: number): number {
+    const left = this.#limits.globalMaxBytes - this.#totalBytes;
+    if (end - from <= left) return end;
+    const cut = left <= 0 ? from : memory.indexOf(NEWLINE, from + left - 1) + 1;
+    this.#counters.beyondLimitBytes += end - cut;
+    return cut;
+  }
+
+  /** Up to where this file takes records; `from` itself when not even one more fits. A record that no file holds goes in alone. */
+  #withinFile(memory: Uint8Array, from: number, end: number): number {
+    const left = this.#limits.fileMaxBytes - this.#sizeBytes;
+    if (end - from <= left || this.#stuck) return end;
+    const cut = left <= 0 ? 0 : memory.lastIndexOf(NEWLINE, from + left - 1) + 1;
+    if (cut > from) return cut;
+    return this.#sizeBytes === 0 ? memory.indexOf(NEWLINE, from) + 1 : from;
+  }
+
+  #writeOut(memory: Uint8Array, offset: number, length: number): void {
     let written = 0;
     while (written < length) {
       const result = this.#sys.write(this.#fd, memory, offset + written, length - written);
@@ -43,9 +91,14 @@ export class FileSink {
       }
       written += result;
     }
-    this.#sizeBytes += length;
-    this.#counters.writtenBytes += length;
+    this.#account(length);
     this.#failing = false;
+  }
+
+  #account(bytes: number): void {
+    this.#sizeBytes += bytes;
+    this.#totalBytes += bytes;
+    this.#counters.writtenBytes += bytes;
   }
 
   /**
@@ -60,8 +113,10 @@ export class FileSink {
       renameSync(temporary, this.#path);
     } catch (error) {
       this.#diag.warn(`Failed to reopen log file ${this.#path}: ${failureText(error)}`);
+      this.#stuck = true;
       return;
     }
+    this.#stuck = false;
     closeSync(this.#fd);
     this.#fd = fd;
     this.#sizeBytes = 0;
@@ -85,8 +140,7 @@ export class FileSink {
   #drop(memory: Uint8Array, offset: number, written: number, length: number, result: number): void {
     const whole = written === 0 ? 0 : memory.lastIndexOf(NEWLINE, offset + written - 1) + 1 - offset;
     const keptBytes = Math.max(whole, 0);
-    this.#sizeBytes += keptBytes;
-    this.#counters.writtenBytes += keptBytes;
+    this.#account(keptBytes);
     if (keptBytes < written) this.#takeBack();
     let records = 0;
     for (let at = offset + keptBytes; at < offset + length; at++) if (memory[at] === NEWLINE) records++;

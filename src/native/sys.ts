@@ -35,6 +35,8 @@ export interface SpawnSpec {
   /** The child's RLIMIT_NOFILE; -1 = unlimited, hard 0 = leave as it is. Node raises its own soft limit at start. */
   readonly nofileSoft: number;
   readonly nofileHard: number;
+  /** The child's working directory; absent or -1 = ours. */
+  readonly cwdFd?: number;
 }
 
 export interface Sys {
@@ -113,6 +115,7 @@ interface Addon extends Omit<Sys, 'spawn'> {
     oomScoreAdj: string,
     nofileSoft: number,
     nofileHard: number,
+    cwdFd: number,
   ): SysResult;
 }
 
@@ -162,6 +165,7 @@ function open(): Sys {
         s.oomScoreAdj,
         s.nofileSoft,
         s.nofileHard,
+        s.cwdFd ?? -1,
       ),
   };
 }

@@ -16,6 +16,12 @@ export interface LogFileTarget {
   readonly fd: number;
 }
 
+/** --log-size-max and --log-global-size-max in bytes of whole records; Infinity = none. */
+export interface SizeLimits {
+  readonly fileMaxBytes: number;
+  readonly globalMaxBytes: number;
+}
+
 /** The one, never-ending task of the log worker. */
 export interface LogTask {
   readonly memory: WebAssembly.Memory;
@@ -26,6 +32,7 @@ export interface LogTask {
   /** eventfd that wakes the attach worker, whether there is one yet or not. */
   readonly attachDoorbellFd: number;
   readonly targets: readonly LogFileTarget[];
+  readonly limits: SizeLimits;
   /** fsync at the end. */
   readonly syncLog: boolean;
   readonly diag: DiagPlan;
@@ -61,6 +68,8 @@ export interface LogCounters {
   records: number;
   reads: number;
   writes: number;
+  /** Bytes of formatted records beyond --log-global-size-max. */
+  beyondLimitBytes: number;
   /** Bytes of formatted records that could not be written. */
   droppedBytes: number;
   droppedRecords: number;

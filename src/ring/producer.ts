@@ -53,14 +53,7 @@ export class RingProducer {
    */
   tryClaim(wantBytes: number, leastBytes: number): number {
     this.#claimed = 0;
-    const used = this.#usedBytes();
     let index = this.#tail & (this.#capacity - 1);
-    if (used === 0 && index !== 0) {
-      // Everyone has everything: the lap's start is still in the cache, the rest of the lap is not. This way a session
-      // without a slow client works in the first claim's bytes alone.
-      this.#pad(index, this.#capacity - index);
-      index = 0;
-    }
     let free = this.#capacity - this.#usedBytes();
     let contiguous = Math.min(free, this.#capacity - index);
     if (contiguous < recordBytes(leastBytes)) {

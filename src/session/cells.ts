@@ -62,6 +62,7 @@ function executeRuntime(session: Session): State {
     oomScoreAdj,
     nofileSoft: launch.nofileSoft,
     nofileHard: launch.nofileHard,
+    cwdFd: session.parts.cwdFd,
   });
   if (stdio) for (const fd of [stdio.childStdinFd, stdio.childStdoutFd, stdio.childStderrFd]) sys.close(fd);
   if (pid < 0)
@@ -262,6 +263,7 @@ export function runExitCommand(session: Session): State {
       oomScoreAdj,
       nofileSoft: launch.nofileSoft,
       nofileHard: launch.nofileHard,
+      cwdFd: session.parts.cwdFd,
     });
     if (pid < 0)
       throw new ConmonError('EXIT_COMMAND', `Failed to execute exit command ${options.exitCommand}:`, {

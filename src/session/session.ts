@@ -50,6 +50,8 @@ export interface SessionParts {
   readonly temporaryDir: string;
   /** Fds that the caller left open for the container, ascending: kept for the runtime, closed before the exit notice. */
   readonly leakedFds: readonly number[];
+  /** The caller's working directory, for the runtime and the exit command. */
+  readonly cwdFd: number;
   /** conmon's oom_score_adj from before; '' = unknown. */
   readonly oomScoreAdj: string;
   readonly startOutput: StartOutput;

@@ -49,6 +49,8 @@ export function openStdio(sys: Sys, diag: Diag, plan: StdioPlan): Stdio {
   };
   for (const fd of [stdio.stdinFd, stdio.stdoutFd, stdio.stderrFd]) if (fd !== -1) setNonblocking(sys, fd);
   if (plan.logged && !plan.terminal) grow(sys, diag, stdio.stdoutFd);
+  // While it creates the container nobody reads what the runtime says: this much must fit (runc --debug says a lot).
+  grow(sys, diag, stdio.stderrFd);
   if (input) openToAll(diag, input.readFd, 'stdin');
   if (!plan.terminal) openToAll(diag, output.writeFd, 'stdout');
   openToAll(diag, errors.writeFd, 'stderr');

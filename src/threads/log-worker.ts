@@ -8,7 +8,15 @@ import type { Diag, DiagPlan } from '../diag/diag.ts';
 import { ConmonError, errorText } from '../diag/error.ts';
 import { createMemory } from '../kernel/kernel.ts';
 import type { Sys } from '../native/sys.ts';
-import type { FromLogWorker, LogCounters, LogFileTarget, LogTask, Source, ToLogWorker } from '../proto/log-messages.ts';
+import type {
+  FromLogWorker,
+  LogCounters,
+  LogFileTarget,
+  LogTask,
+  SizeLimits,
+  Source,
+  ToLogWorker,
+} from '../proto/log-messages.ts';
 import { Doorbell } from '../ring/doorbell.ts';
 import {
   ConsumerState,
@@ -31,6 +39,7 @@ const DEATHS_MAX = 3;
 
 export interface LogWorkerPlan {
   readonly targets: readonly LogFileTarget[];
+  readonly limits: SizeLimits;
   readonly syncLog: boolean;
   readonly diag: DiagPlan;
 }
