@@ -79,6 +79,8 @@ export class Output {
     this.#running++;
     this.#log = new LogWorker(this.#sys, this.#diag, this.#thePool(), this.#plan, (counters) => {
       this.#counters = counters;
+      // The worker is lost for good: the container must not block on a pipe that nobody reads.
+      if (!this.#ended && this.#sources) this.#startDiscard(this.#sources);
       this.#oneEnded();
     });
     return this.#log;
