@@ -1,0 +1,190 @@
+/** The reaper: whose ends are told to whom, with faked system calls. */
+import { constants } from 'node:os';
+import t, { type Test } from 'tap';
+import { Reaper } from '../../../src/session/reaper.ts';
+import { waitFor } from '../../helpers/wait.ts';
+import { fakeSys } from '../native/fake-sys.ts';
+import { Complaints } from './complaints.ts';
+
+const { ECHILD, EINVAL, EPERM, ESRCH } = constants.errno;
+
+const timers = () => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length;
+
+/** A machine with children of ours, ends that wait to be collected, and processes that belong to others. */
+class Machine {
+  /** Ends that nobody has collected: pid and wait status. */
+  readonly ended: [number, number][] = [];
+  /** Children that still run. */
+  readonly running = new Set<number>();
+  /** Processes of others. */
+  readonly strangers = new Set<number>();
+  readonly complaints = new Complaints();
+  readonly reaper: Reaper;
+  failure = 0;
+  killAnswer = 0;
+  /** How often somebody was asked whether he lives. */
+  probes = 0;
+
+  constructor(test: Test) {
+    const sys = fakeSys({
+      waitpid: (pid, _options, status) => {
+        if (this.failure !== 0) return this.failure;
+        const index = this.ended.findIndex(([each]) => pid === -1 || each === pid);
+        const found = this.ended[index];
+        if (found !== undefined) {
+          this.ended.splice(index, 1);
+          status[0] = found[1];
+          return found[0];
+        }
+        if (pid === -1) return this.running.size > 0 ? 0 : -ECHILD;
+        return this.running.has(pid) ? 0 : -ECHILD;
+      },
+      kill: (pid) => {
+        this.probes++;
+        if (this.killAnswer !== 0) return this.killAnswer;
+        return this.strangers.has(pid) || this.running.has(pid) ? 0 : -ESRCH;
+      },
+    });
+    this.reaper = new Reaper(sys, this.complaints.diag);
+    test.teardown(() => this.reaper.close());
+  }
+}
+
+t.test('a watched child is told once, from reap', async (t) => {
+  const machine = new Machine(t);
+  const told: number[] = [];
+  machine.running.add(10);
+  machine.reaper.watch(10, (status) => told.push(status));
+  machine.reaper.reap();
+  t.same(told, []);
+  machine.running.delete(10);
+  machine.ended.push([10, 3 << 8]);
+  machine.reaper.reap();
+  machine.reaper.reap();
+  t.same(told, [3 << 8]);
+});
+
+t.test('reap collects everything there is, in one go', async (t) => {
+  const machine = new Machine(t);
+  const told: number[] = [];
+  for (let pid = 1; pid <= 5; pid++) {
+    machine.ended.push([pid, pid]);
+    machine.reaper.watch(pid, () => told.push(pid));
+  }
+  machine.running.add(99);
+  machine.reaper.reap();
+  t.same(told, [1, 2, 3, 4, 5]);
+  t.equal(machine.ended.length, 0);
+});
+
+t.test('the end of a child that nobody has asked about yet is kept', async (t) => {
+  const machine = new Machine(t);
+  machine.ended.push([10, 7 << 8], [11, 9]);
+  machine.reaper.reap();
+  const told: number[] = [];
+  machine.reaper.watch(10, (status) => told.push(status));
+  t.same(told, [7 << 8], 'told at once');
+  machine.reaper.watchStranger(11, (status) => told.push(status));
+  t.same(told, [7 << 8, 9]);
+  machine.reaper.watch(10, (status) => told.push(status));
+  t.equal(told.length, 2, 'and only once');
+});
+
+t.test('unknown ends are not kept for ever', async (t) => {
+  const machine = new Machine(t);
+  machine.ended.push([10, 7 << 8]);
+  machine.reaper.reap();
+  machine.reaper.forgetUnknown();
+  let told = 0;
+  machine.reaper.watch(10, () => told++);
+  t.equal(told, 0);
+  for (let pid = 1000; pid < 15_000; pid++) machine.ended.push([pid, 1]);
+  machine.reaper.reap();
+  machine.reaper.watch(14_999, () => told++);
+  t.equal(told, 0, 'nor without bound');
+  t.equal(machine.ended.length, 0, 'but all are collected');
+});
+
+t.test('an end that is told may start and watch the next process', async (t) => {
+  const machine = new Machine(t);
+  const told: string[] = [];
+  machine.ended.push([1, 0]);
+  machine.reaper.watch(1, () => {
+    told.push('first');
+    machine.ended.push([2, 0]);
+    machine.reaper.watch(2, () => told.push('second'));
+    machine.reaper.reap();
+  });
+  machine.reaper.reap();
+  t.same(told, ['first', 'second']);
+});
+
+t.test('without children, and when waitpid fails, reap ends', async (t) => {
+  const machine = new Machine(t);
+  machine.reaper.reap();
+  t.same(machine.complaints.lines, []);
+  machine.failure = -EINVAL;
+  machine.reaper.reap();
+  t.same(machine.complaints.lines, ['[conmon:w]: Failed to read child process status: Invalid argument']);
+});
+
+t.test('a container that is our child is not probed', async (t) => {
+  const machine = new Machine(t);
+  machine.running.add(10);
+  const before = timers();
+  machine.reaper.watchStranger(10, () => {});
+  t.equal(timers(), before, 'no probe was started');
+  t.same(machine.complaints.lines, []);
+});
+
+t.test('a container that has just ended is told at once', async (t) => {
+  const machine = new Machine(t);
+  machine.ended.push([10, 4 << 8]);
+  const told: number[] = [];
+  machine.reaper.watchStranger(10, (status) => told.push(status));
+  t.same(told, [4 << 8]);
+});
+
+t.test("a stranger's end is found by probing and counts as 0, with a warning", async (t) => {
+  const machine = new Machine(t);
+  machine.strangers.add(10);
+  const told: number[] = [];
+  machine.reaper.watchStranger(10, (status) => told.push(status));
+  t.match(machine.complaints.lines, [/Container process 10 is still alive but not a direct child/]);
+  machine.strangers.delete(10);
+  await waitFor('the probe', () => told.length > 0);
+  t.same(told, [0]);
+  t.match(machine.complaints.lines[1], /\[conmon:w\]: Container process 10 has exited, its status is not known/);
+});
+
+t.test('a stranger that may not be signalled is alive', async (t) => {
+  const machine = new Machine(t);
+  machine.killAnswer = -EPERM;
+  const told: number[] = [];
+  machine.reaper.watchStranger(10, (status) => told.push(status));
+  await waitFor('some probes', () => machine.probes > 2);
+  t.same(told, []);
+  machine.killAnswer = -ESRCH;
+  await waitFor('the probe', () => told.length > 0);
+});
+
+t.test('a stranger that becomes ours is told its real status', async (t) => {
+  const machine = new Machine(t);
+  machine.strangers.add(10);
+  const told: number[] = [];
+  machine.reaper.watchStranger(10, (status) => told.push(status));
+  machine.strangers.delete(10);
+  machine.ended.push([10, 6 << 8]);
+  await waitFor('the probe', () => told.length > 0);
+  t.same(told, [6 << 8]);
+});
+
+t.test('close stops the probe', async (t) => {
+  const machine = new Machine(t);
+  machine.strangers.add(10);
+  const before = timers();
+  machine.reaper.watchStranger(10, () => {});
+  t.equal(timers(), before + 1);
+  machine.reaper.close();
+  t.equal(timers(), before);
+});
