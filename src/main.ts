@@ -222,6 +222,7 @@ function outputStarter(options: Options, diag: Diag, { logFiles, stdio }: Prepar
         }),
       reopen: () => output.reopen(),
       end: (drain) => output.end(drain),
+      whenClosed: (onClosed) => output.whenClosed(onClosed),
     } satisfies Output;
   };
 }

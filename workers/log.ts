@@ -45,7 +45,7 @@ export default function run(task: LogTask): LogCounters {
     sys,
     diag,
     bytes: new Uint8Array(memory.buffer),
-    producer: new RingProducer(memory, geometry.capacityBytes, doorbells),
+    producer: new RingProducer(memory, geometry, doorbells),
     cursor: new RingConsumer(memory, geometry.capacityBytes, LOG_CONSUMER, undefined),
     drivers,
     counters,

@@ -81,6 +81,9 @@ export class AttachServer {
   /** Runs until the container is gone and its last bytes are with the clients. */
   run(): void {
     this.#takeMessages();
+    // Main has asked for us when the first client came; a worker that takes over finds what its predecessor left.
+    if (!this.#parts.source.active) this.#parts.source.request();
+    this.#requested = true;
     for (;;) {
       if (this.#requested && this.#parts.source.active) {
         this.#requested = false;
@@ -106,6 +109,8 @@ export class AttachServer {
   /** Gives every client that takes it all there is. @returns whether somebody got something. */
   #sendAll(): boolean {
     if (!this.#admitted) return false;
+    // Whoever comes next gets what is there since it knocked.
+    if (this.#clients.length === 0) return false;
     const { source } = this.#parts;
     let progress = false;
     for (const client of [...this.#clients]) if (!client.blocked && this.#sendTo(client)) progress = true;
@@ -162,6 +167,12 @@ export class AttachServer {
     this.#dropStalled();
   }
 
+  /** Nobody is there: nothing is kept, and nobody wakes us for what is not. */
+  #leaveRing(): void {
+    this.#parts.source.leave();
+    this.#admitted = false;
+  }
+
   #takeMessages(): void {
     for (let message = this.#parts.nextMessage(); message !== undefined; message = this.#parts.nextMessage()) {
       if (message.kind === 'end') this.#ending = true;
@@ -210,14 +221,18 @@ export class AttachServer {
       source.request();
       return;
     }
+    // The ring was kept for the first since it knocked; any other starts with what comes now.
+    let position = this.#clients.length === 0 ? source.head : source.tail;
     for (;;) {
       const fd = sys.accept4(listenFd, SOCK_CLOEXEC | SOCK_NONBLOCK);
       if (fd < 0) {
+        if (this.#clients.length === 0) this.#leaveRing();
         if (fd !== EAGAIN) diag.warn(`Failed to accept client connection on attach socket: ${sys.strerror(fd)}`);
         return;
       }
       counters.clients++;
-      this.#clients.push(new Client(fd, source.tail));
+      this.#clients.push(new Client(fd, position));
+      position = source.tail;
       diag.debug(`attach: client ${fd} connected`);
     }
   }
@@ -260,10 +275,7 @@ export class AttachServer {
     this.#clients.splice(index, 1);
     this.#parts.sys.close(client.fd);
     this.#parts.diag.debug(`attach: client ${client.fd} gone`);
-    if (this.#clients.length === 0 && !this.#ending) {
-      this.#parts.source.leave();
-      this.#admitted = false;
-    }
+    if (this.#clients.length === 0 && !this.#ending) this.#leaveRing();
   }
 
   /** Milliseconds until somebody's patience is over; -1 = nobody is being waited for. */

@@ -27,6 +27,8 @@ export interface ChunkProducer {
   tryClaim(wantBytes: number, leastBytes: number): number;
   readonly claimedBytes: number;
   commit(usedBytes: number, stream: number): void;
+  tryRewind(): boolean;
+  unlimit(): void;
   admitConsumers(): void;
   end(): void;
 }
@@ -93,6 +95,7 @@ export class Pump {
       }
       if (!this.#full) this.#readAll();
     }
+    this.#parts.producer.unlimit();
     if (this.#ending.drain) for (const source of this.#sources) this.#drain(source);
     for (const source of this.#sources) this.#settle(source.stream);
     for (const source of this.#sources) this.#close(source);
@@ -166,6 +169,7 @@ export class Pump {
   /** One read of at most `wantBytes` through to the drivers. */
   #readOnce(source: Source, wantBytes: number): 'full' | 'short' | 'empty' | 'blocked' {
     const { producer, sys, counters } = this.#parts;
+    if (producer.tryRewind()) this.#parts.cursor.next(); // passes the padding: nothing else is there
     const offset = producer.tryClaim(wantBytes, Math.min(wantBytes, LEAST_READ_BYTES));
     if (offset === -1) {
       this.#full = true;
@@ -203,22 +207,12 @@ export class Pump {
       const before = this.#parts.counters.readBytes;
       const outcome = this.#readOnce(source, Math.min(left, READ_BYTES));
       if (outcome === 'empty') return;
+      // Cannot be while pipes are smaller than what the ring keeps for the end; if they are not, the rest is left.
       if (outcome === 'blocked') {
-        this.#waitForSpace();
-        continue;
+        this.#parts.diag.warn(`${left} bytes were left unread: attached clients hold the ring`);
+        return;
       }
       left -= this.#parts.counters.readBytes - before;
-    }
-  }
-
-  /** At the end too a slow client holds back nothing but these bytes; main's patience bounds it. */
-  #waitForSpace(): void {
-    while (this.#full) {
-      this.#poll(-1);
-      if (this.#ready(0)) {
-        this.#parts.doorbell.take();
-        this.#full = false;
-      }
     }
   }
 

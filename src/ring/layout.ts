@@ -69,6 +69,11 @@ export function consumerBase(consumer: number): number {
 export interface RingGeometry {
   /** A power of two, at least 64; the ring's payload, headers and padding. */
   readonly capacityBytes: number;
+  /**
+   * How much of it a slow consumer may hold before the producer waits. The rest is for the container's end: what is in
+   * its pipes then must fit, whatever the consumers do. At most the capacity.
+   */
+  readonly softBytes: number;
   /** One output area; there are `outputCount`. */
   readonly outputBytes: number;
   readonly outputCount: number;

@@ -12,8 +12,10 @@ import {
   ConsumerWord,
   consumerBase,
   HEADER_BYTES,
+  LOG_CONSUMER,
   PADDING,
   RING_OFFSET,
+  type RingGeometry,
   recordBytes,
   Word,
 } from './layout.ts';
@@ -21,6 +23,9 @@ import {
 export class RingProducer {
   readonly #words: Int32Array;
   readonly #capacity: number;
+  readonly #soft: number;
+  /** How much may be used: the soft limit, in the end the capacity. */
+  #limit: number;
   readonly #doorbells: readonly (Doorbell | undefined)[];
   /** Position (unsigned, wraps at 2^32) of the next record. The producer's own copy of Word.tail. */
   #tail: number;
@@ -29,12 +34,18 @@ export class RingProducer {
 
   /**
    * @param memory shared memory laid out as ./layout.ts says
-   * @param capacityBytes the geometry's capacity
+   * @param geometry its capacity and soft limit
    * @param doorbells one a consumer; undefined for one that never sleeps (the log thread itself)
    */
-  constructor(memory: WebAssembly.Memory, capacityBytes: number, doorbells: readonly (Doorbell | undefined)[]) {
+  constructor(
+    memory: WebAssembly.Memory,
+    geometry: Pick<RingGeometry, 'capacityBytes' | 'softBytes'>,
+    doorbells: readonly (Doorbell | undefined)[],
+  ) {
     this.#words = new Int32Array(memory.buffer);
-    this.#capacity = capacityBytes;
+    this.#capacity = geometry.capacityBytes;
+    this.#soft = geometry.softBytes;
+    this.#limit = geometry.softBytes;
     this.#doorbells = doorbells;
     this.#tail = Atomics.load(this.#words, CONTROL_OFFSET + Word.tail) >>> 0;
   }
@@ -54,7 +65,7 @@ export class RingProducer {
   tryClaim(wantBytes: number, leastBytes: number): number {
     this.#claimed = 0;
     let index = this.#tail & (this.#capacity - 1);
-    let free = this.#capacity - this.#usedBytes();
+    let free = this.#limit - this.#usedBytes();
     let contiguous = Math.min(free, this.#capacity - index);
     if (contiguous < recordBytes(leastBytes)) {
       const rest = this.#capacity - index;
@@ -67,6 +78,25 @@ export class RingProducer {
     }
     this.#claimed = Math.min(wantBytes, contiguous - HEADER_BYTES);
     return RING_OFFSET + index + HEADER_BYTES;
+  }
+
+  /** From now on the whole capacity may be used: the container has ended, what it left must find room. */
+  unlimit(): void {
+    this.#limit = this.#capacity;
+  }
+
+  /**
+   * Skips to the ring's start once the soft limit's worth was used, if nobody but the log thread reads and it has read
+   * everything: memory beyond is then never touched. The log thread's cursor must pass the padding before the next claim.
+   * @returns whether it skipped.
+   */
+  tryRewind(): boolean {
+    const index = this.#tail & (this.#capacity - 1);
+    if (index < this.#soft || this.#usedBytes() !== 0) return false;
+    for (let consumer = LOG_CONSUMER + 1; consumer < CONSUMER_COUNT; consumer++)
+      if (Atomics.load(this.#words, consumerBase(consumer) + ConsumerWord.state) !== ConsumerState.absent) return false;
+    this.#pad(index, this.#capacity - index);
+    return true;
   }
 
   /** Payload bytes of the claim in progress. */

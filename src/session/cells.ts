@@ -290,6 +290,9 @@ export function finishExitCommand(session: Session, event: { waitStatus: number 
 
 function done(session: Session): State {
   session.cancelTimers();
-  session.parts.onDone(session.status);
+  const leave = (): void => session.parts.onDone(session.status);
+  // A client that is still reading gets the rest; it has been told everything else.
+  if (session.output && session.containerPid > 0) session.output.whenClosed(leave);
+  else leave();
   return 'ended';
 }

@@ -28,6 +28,8 @@ export interface Output {
   reopen(): void;
   /** The container is gone: read what is there without waiting (`drain`), or only flush; then `onEnded` is called. */
   end(drain: boolean): void;
+  /** Calls back once no attach client is served any longer. */
+  whenClosed(onClosed: () => void): void;
 }
 
 /** Makes a session's output. `onEnded` is called once, with the totals. */

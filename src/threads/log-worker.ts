@@ -17,8 +17,10 @@ import type {
   Source,
   ToLogWorker,
 } from '../proto/log-messages.ts';
+import { RingConsumer } from '../ring/consumer.ts';
 import { Doorbell } from '../ring/doorbell.ts';
 import {
+  ATTACH_CONSUMER,
   ConsumerState,
   ConsumerWord,
   consumerBase,
@@ -28,8 +30,10 @@ import {
 } from '../ring/layout.ts';
 import type { WorkerPool } from './pool.ts';
 
-/** Ring: several reads, for a client that is slower than the log. Memory that is never used costs nothing. */
-const CAPACITY_BYTES = 1 << 20;
+/** What a slow client may hold: several reads. */
+const SOFT_BYTES = 1 << 20;
+/** And as much again for each pipe of 1 MiB at the container's end. Memory that is never used costs nothing. */
+const CAPACITY_BYTES = 1 << 22;
 /** One read of 20-byte lines, formatted: more would only leave the cache. */
 const OUTPUT_BYTES = 1 << 20;
 /** Output areas of one file: stdout's and stderr's. */
@@ -73,6 +77,7 @@ export class LogWorker {
     this.#onEnded = onEnded;
     this.geometry = {
       capacityBytes: CAPACITY_BYTES,
+      softBytes: SOFT_BYTES,
       outputBytes: OUTPUT_BYTES,
       outputCount: OUTPUTS_A_TARGET * plan.targets.length,
     };
@@ -86,6 +91,11 @@ export class LogWorker {
 
   begin(sources: readonly Source[]): void {
     this.#tell({ kind: 'begin', sources });
+  }
+
+  /** A client waits to be accepted: from now on the ring keeps what comes, for the attach worker that is to start. */
+  keepForClients(): void {
+    new RingConsumer(this.memory, this.geometry.capacityBytes, ATTACH_CONSUMER, this.doorbell).request();
   }
 
   reopen(): void {

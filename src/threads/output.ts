@@ -12,6 +12,9 @@ import { Discard } from './discard.ts';
 import { LogWorker, type LogWorkerPlan } from './log-worker.ts';
 import { WorkerPool } from './pool.ts';
 
+/** How long the notice of the container's end waits for the clients: it usually comes after their last byte. */
+const CLIENTS_GRACE_MS = 1000;
+
 export class Output {
   readonly #sys: Sys;
   readonly #diag: Diag;
@@ -24,8 +27,13 @@ export class Output {
   #sources: readonly Source[] | undefined;
   /** What to hand to an attach worker; undefined until it is known. */
   #stdinFd: number | undefined;
-  #running = 0;
+  #logging = false;
+  #serving = false;
   #ended = false;
+  #told = false;
+  #graceOver = false;
+  #grace: ReturnType<typeof setTimeout> | undefined;
+  #onClosed: (() => void) | undefined;
   #counters: LogCounters | undefined;
 
   /** Takes the fds of `plan` over. `onEnded` is called once, after {@link end}, when everything is written. */
@@ -50,14 +58,17 @@ export class Output {
   startAttach(plan: AttachPlan): void {
     if (this.#ended) return;
     const log = this.#log ?? this.#startLog();
+    log.keepForClients();
     if (this.#discard && this.#sources) {
       this.#discard.close();
       log.begin(this.#sources);
     }
-    this.#running++;
+    this.#serving = true;
     this.#attach = new AttachWorker(this.#diag, this.#thePool(), log, plan, (counters) => {
       if (counters) this.#diag.debug(`attach totals: ${JSON.stringify(counters)}`);
-      this.#oneEnded();
+      this.#serving = false;
+      this.#tellEnded();
+      this.#onClosed?.();
     });
     if (this.#stdinFd !== undefined) this.#attach.stdin(this.#stdinFd);
   }
@@ -66,22 +77,32 @@ export class Output {
     this.#log?.reopen();
   }
 
-  /** The container is gone: what is there is read (`drain`), written and given to the clients; then `onEnded`. */
+  /**
+   * The container is gone: what is there is read (`drain`), written and given to the clients; then `onEnded`. Clients that
+   * take longer do not hold that up; {@link whenClosed} tells when they have everything, or were given up.
+   */
   end(drain: boolean): void {
     this.#ended = true;
     this.#discard?.close();
     this.#attach?.end();
     this.#log?.end(drain);
-    if (this.#running === 0) this.#onEnded(undefined);
+    this.#tellEnded();
+  }
+
+  /** Calls back once no client is served any longer; at once when none is. */
+  whenClosed(onClosed: () => void): void {
+    this.#onClosed = onClosed;
+    if (!this.#serving) onClosed();
   }
 
   #startLog(): LogWorker {
-    this.#running++;
+    this.#logging = true;
     this.#log = new LogWorker(this.#sys, this.#diag, this.#thePool(), this.#plan, (counters) => {
       this.#counters = counters;
       // The worker is lost for good: the container must not block on a pipe that nobody reads.
       if (!this.#ended && this.#sources) this.#startDiscard(this.#sources);
-      this.#oneEnded();
+      this.#logging = false;
+      this.#tellEnded();
     });
     return this.#log;
   }
@@ -97,8 +118,18 @@ export class Output {
     return this.#pool;
   }
 
-  #oneEnded(): void {
-    this.#running--;
-    if (this.#running === 0 && this.#ended) this.#onEnded(this.#counters);
+  /** Once, when the log is written and the clients have everything, or have had a second for it. */
+  #tellEnded(): void {
+    if (!this.#ended || this.#logging || this.#told) return;
+    if (this.#serving && !this.#graceOver) {
+      this.#grace ??= setTimeout(() => {
+        this.#graceOver = true;
+        this.#tellEnded();
+      }, CLIENTS_GRACE_MS);
+      return;
+    }
+    clearTimeout(this.#grace);
+    this.#told = true;
+    this.#onEnded(this.#counters);
   }
 }

@@ -40,7 +40,7 @@ function dawdle(): void {
 function produce(): void {
   const bells = task.consumerFds.map((fd) => new Doorbell(sys, fd));
   const own = new Doorbell(sys, task.producerFd);
-  const producer = new RingProducer(memory, capacityBytes, bells);
+  const producer = new RingProducer(memory, { capacityBytes, softBytes: capacityBytes }, bells);
   while (total.records < task.records) {
     const want = 1 + random.below(random.pick([8, 64, capacityBytes]));
     const least = Math.min(want, 1 + random.below(capacityBytes / 2 - 8));

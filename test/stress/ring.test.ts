@@ -36,7 +36,9 @@ function thread(task: RingTask): { worker: Worker; result: Promise<RingResult> }
 }
 
 async function run({ capacityBytes, records, start, visitor, seed }: Case): Promise<Results> {
-  const memory = createMemory(memoryBytes({ capacityBytes, outputBytes: 64, outputCount: 1 }));
+  const memory = createMemory(
+    memoryBytes({ capacityBytes, softBytes: capacityBytes, outputBytes: 64, outputCount: 1 }),
+  );
   const words = new Int32Array(memory.buffer);
   const bytes = new Uint8Array(memory.buffer);
   const canaries = [bytes.subarray(8192, RING_OFFSET), bytes.subarray(RING_OFFSET + capacityBytes)];

@@ -40,7 +40,9 @@ export class Rig {
 
   constructor({ capacityBytes, start = 0, active = [0], doorbells = [], producerDoorbell }: RigOptions) {
     this.capacityBytes = capacityBytes;
-    this.memory = createMemory(memoryBytes({ capacityBytes, outputBytes: 64, outputCount: 1 }));
+    this.memory = createMemory(
+      memoryBytes({ capacityBytes, softBytes: capacityBytes, outputBytes: 64, outputCount: 1 }),
+    );
     this.words = new Int32Array(this.memory.buffer);
     this.bytes = new Uint8Array(this.memory.buffer);
     for (const [from, to] of this.#outside()) this.bytes.fill(CANARY, from, to);
@@ -48,7 +50,7 @@ export class Rig {
     for (let consumer = 0; consumer < CONSUMER_COUNT; consumer++)
       this.words[consumerBase(consumer) + ConsumerWord.head] = start | 0;
     for (const consumer of active) this.words[consumerBase(consumer) + ConsumerWord.state] = ConsumerState.active;
-    this.producer = new RingProducer(this.memory, capacityBytes, doorbells);
+    this.producer = new RingProducer(this.memory, { capacityBytes, softBytes: capacityBytes }, doorbells);
     this.#producerDoorbell = producerDoorbell;
   }
 
