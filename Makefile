@@ -64,7 +64,7 @@ $(LIBEXEC)/kernel.wasm: $(KERNEL_SOURCES) Makefile node_modules/.installed
 	@mkdir -p $(LIBEXEC)
 	$(NODE) node_modules/.bin/asc src/kernel/assembly/index.ts $(ASC_FLAGS) -o $@
 
-$(LIBEXEC)/main.cjs: $(SOURCES) build.mjs package.json node_modules/.installed
+$(LIBEXEC)/main.cjs: $(SOURCES) build.mjs package.json bin/conmon $(LIBEXEC)/sys.node $(LIBEXEC)/kernel.wasm | $(LIBEXEC)/node
 	$(NODE) build.mjs --version=$(VERSION) --commit=$(COMMIT)
 
 bin/conmon-demo-runtime: src/demo/conmon-demo-runtime.sh Makefile

@@ -1,14 +1,37 @@
 /**
  * Bundles each thread's entry into one CommonJS file in libexec/conmon (make bundles). A bundle is read and compiled in
- * one go, which is most of what a start costs; ES modules would bring their loader with them.
+ * one go, which is most of what a start costs; ES modules would bring their loader with them. What runs in every session
+ * is stored with V8's code cache beside it (docs/adr/0005-start-up.md).
  */
 
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { cpSync, existsSync, mkdirSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { build } from 'esbuild';
 
 const { values } = parseArgs({ options: { version: { type: 'string' }, commit: { type: 'string' } } });
 const out = 'libexec/conmon';
+
+/** What a session loads: NAME.cjs is a stub that runs NAME.js, with NAME.cache where V8 accepts it. */
+const SESSION_ENTRIES = {
+  main: 'src/main.ts',
+  threads: 'src/threads/index.ts',
+  log: 'workers/log.ts',
+  attach: 'workers/attach.ts',
+};
+const OTHER_ENTRIES = {
+  'help.cjs': 'src/cli/help.ts',
+  // Piscina starts its threads with this file, by this name.
+  'worker.js': 'node_modules/piscina/dist/worker.js',
+  'demo-runtime.cjs': 'src/demo/runtime.ts',
+  'run.cjs': 'src/demo/run.ts',
+};
+/** yargs asks where it lies; a CommonJS bundle must be told in its first line. Not on the path of a session. */
+const YARGS_ENTRIES = ['help.cjs', 'demo-runtime.cjs', 'run.cjs'];
+const BUNDLE_URL = "const CONMON_BUNDLE_URL = require('node:url').pathToFileURL(__filename).href;";
+/** One warm-up session, from start to end; it ends by itself in a fraction of a second. */
+const WARM_UP_MS = 30_000;
 
 const common = {
   bundle: true,
@@ -24,6 +47,8 @@ const common = {
     'import.meta.dirname': '__dirname',
     'import.meta.url': 'CONMON_BUNDLE_URL',
   },
+  // Loaded when asked for, or optional parts of packages. node-pty looks for its addon beside its own files.
+  external: ['./threads.cjs', './help.cjs', '@napi-rs/nice', 'node-pty'],
   legalComments: 'none',
   // Names stay, for stack traces; a shorter text is read and scanned sooner.
   minifyWhitespace: true,
@@ -31,39 +56,105 @@ const common = {
   logLevel: 'warning',
 };
 
-mkdirSync(out, { recursive: true });
-/** yargs asks where it lies; a CommonJS bundle must be told in its first line. Not on the path of a session. */
-const YARGS_ENTRIES = ['help.cjs', 'demo-runtime.cjs', 'run.cjs'];
-const BUNDLE_URL = "const CONMON_BUNDLE_URL = require('node:url').pathToFileURL(__filename).href;";
+/** The parameters that Node gives to a CommonJS module. */
+const PARAMETERS = 'module,exports,require,__dirname,__filename';
 
-/** What main loads later, or rarely, and optional parts of packages that this build does not carry. */
-// node-pty looks for its addon beside its own files; only the demo runtime, which lives in the source tree, uses it.
-const external = ['./threads.cjs', './help.cjs', '@napi-rs/nice', 'node-pty'];
-const entries = [
-  ['src/main.ts', 'main.cjs'],
-  ['src/threads/index.ts', 'threads.cjs'],
-  ['src/cli/help.ts', 'help.cjs'],
-  ['workers/log.ts', 'log.cjs'],
-  ['workers/attach.ts', 'attach.cjs'],
-  // Piscina starts its threads with this file, by this name.
-  ['node_modules/piscina/dist/worker.js', 'worker.js'],
-  ['src/demo/runtime.ts', 'demo-runtime.cjs'],
-  ['src/demo/run.ts', 'run.cjs'],
-];
-await Promise.all(
-  entries
-    .filter(([entry]) => existsSync(entry))
-    .map(([entry, name]) =>
-      build({
-        ...common,
-        entryPoints: [entry],
-        outfile: `${out}/${name}`,
-        external,
-        ...(YARGS_ENTRIES.includes(name) ? { banner: { js: BUNDLE_URL } } : {}),
-        // A worker's default export is what Piscina calls.
-        ...(entry.startsWith('workers/') ? { footer: { js: 'module.exports = module.exports.default;' } } : {}),
-      }),
+/** Runs NAME.js from its code cache. V8 refuses a cache of another version or other flags; it then compiles, as without. */
+function stub(name, record) {
+  const lines = [
+    "'use strict';",
+    "const{readFileSync}=require('node:fs');",
+    `const file=__dirname+'/${name}.js';`,
+    'let cachedData;',
+    // A cache that is missing costs 2 ms and nothing else.
+    `try{cachedData=readFileSync(__dirname+'/${name}.cache')}catch{cachedData=undefined}`,
+    "const script=new(require('node:vm').Script)(readFileSync(file,'latin1'),{filename:file,cachedData});",
+    `script.runInThisContext()(${PARAMETERS});`,
+  ];
+  return [...lines, ...record].join('\n');
+}
+
+function bundle(entry, outfile, more) {
+  return build({ ...common, entryPoints: [entry], outfile, ...more });
+}
+
+/**
+ * Runs one session from stubs that write the cache of each bundle when it ends: so that the functions which a session
+ * needs are in it, and not just those that run when a file is loaded. In a tree of its own; the shipped stubs cannot write.
+ */
+function recordCaches() {
+  const tree = resolve('build/warm-up');
+  rmSync(tree, { recursive: true, force: true });
+  mkdirSync(`${tree}/exits`, { recursive: true });
+  cpSync(out, `${tree}/${out}`, { recursive: true, filter: (path) => !path.endsWith('/node') });
+  symlinkSync(realpathSync(`${out}/node`), `${tree}/${out}/node`);
+  cpSync('bin/conmon', `${tree}/bin/conmon`);
+  const save = (name) =>
+    `const save=()=>require('node:fs').writeFileSync(__dirname+'/${name}.cache',script.createCachedData());`;
+  const keep = '(globalThis.conmonCaches??=[]).push(save);';
+  // The process ends in the addon's exitNow: the last moment at which everything has run.
+  const atEnd = [
+    'const dlopen=process.dlopen;',
+    'process.dlopen=(module,path)=>{dlopen(module,path);const{exitNow}=module.exports;',
+    'module.exports={...module.exports,exitNow:(status)=>{for(const write of conmonCaches)write();exitNow(status)}}};',
+  ].join('');
+  const aroundTask =
+    'const task=module.exports;module.exports=(input)=>{const result=task(input);save();return result};';
+  const main = stub('main', []).replace('script.runIn', `${save('main')}${keep}${atEnd}script.runIn`);
+  writeFileSync(`${tree}/${out}/main.cjs`, main);
+  writeFileSync(`${tree}/${out}/threads.cjs`, stub('threads', [save('threads'), keep]));
+  writeFileSync(`${tree}/${out}/log.cjs`, stub('log', [save('log'), aroundTask]));
+  const runtime = `${tree}/runtime`;
+  writeFileSync(
+    runtime,
+    '#!/bin/sh\nwhile [ "$1" != --pid-file ]; do shift; done\n(sleep 0.3; echo out; echo err >&2) &\nprintf %s $! >"$2"\n',
+    { mode: 0o755 },
+  );
+  const args = [
+    '--sync',
+    '-c',
+    'warm-up',
+    '-u',
+    'warm-up',
+    '-n',
+    'warm-up',
+    '-r',
+    runtime,
+    '-b',
+    tree,
+    '--full-attach',
+  ];
+  const files = ['-l', `${tree}/log`, '-p', `${tree}/pidfile`, '-P', `${tree}/conmon-pidfile`];
+  const dirs = ['--exit-dir', `${tree}/exits`, '--persist-dir', tree];
+  const run = spawnSync(`${tree}/bin/conmon`, [...args, ...files, ...dirs], {
+    env: { PATH: '/usr/bin:/bin' },
+    timeout: WARM_UP_MS,
+    encoding: 'utf8',
+  });
+  if (run.status !== 0) throw new Error(`warm-up session: status ${run.status}, ${run.signal}: ${run.stderr}`);
+  for (const name of ['main', 'threads', 'log']) cpSync(`${tree}/${out}/${name}.cache`, `${out}/${name}.cache`);
+  rmSync(tree, { recursive: true, force: true });
+}
+
+mkdirSync(out, { recursive: true });
+await Promise.all([
+  ...Object.entries(SESSION_ENTRIES).map(([name, entry]) =>
+    bundle(entry, `${out}/${name}.js`, {
+      banner: { js: `(function(${PARAMETERS}){` },
+      // A worker's default export is what Piscina calls.
+      footer: { js: entry.startsWith('workers/') ? 'module.exports=module.exports.default;})' : '})' },
+    }),
+  ),
+  ...Object.entries(OTHER_ENTRIES)
+    .filter(([, entry]) => existsSync(entry))
+    .map(([name, entry]) =>
+      bundle(entry, `${out}/${name}`, YARGS_ENTRIES.includes(name) ? { banner: { js: BUNDLE_URL } } : {}),
     ),
-);
+]);
+for (const name of Object.keys(SESSION_ENTRIES)) {
+  rmSync(`${out}/${name}.cache`, { force: true });
+  writeFileSync(`${out}/${name}.cjs`, stub(name, []));
+}
 // The tree's own package.json says "module"; these files are not.
 writeFileSync(`${out}/package.json`, '{"type":"commonjs"}\n');
+recordCaches();

@@ -22,9 +22,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* Flags of our own for Node; every item ends in a comma. SIGUSR1 would otherwise open the inspector's port. */
+/*
+ * Flags of our own for Node; every item ends in a comma. SIGUSR1 would otherwise open the inspector's port. V8 spends
+ * a sixth of its start, in each thread, on a fresh secret for its hash tables: what conmon hashes, nobody can flood. One
+ * background thread is enough for what is compiled here. Figures: docs/adr/0005-start-up.md.
+ */
 #ifndef NODE_FLAGS
-#define NODE_FLAGS "--disable-sigusr1",
+#define NODE_FLAGS "--disable-sigusr1", "--no-rehash-snapshot", "--v8-pool-size=1",
 #endif
 
 /* Environment settings of our own for Node, as "NAME=value"; every item ends in a comma. */

@@ -11,7 +11,7 @@ import type { LogCounters, Source as SourcePlan, ToLogWorker } from '../proto/lo
 import type { Stream } from '../proto/stream.ts';
 import type { LogDriver } from './driver.ts';
 
-/** One read(2). More costs cache misses in the ring, less costs system calls (docs/adr/0005-data-path.md). */
+/** One read(2). More costs cache misses in the ring, less costs system calls (docs/adr/0006-data-path.md). */
 export const READ_BYTES = 1 << 18;
 /** A read shorter than this is not worth a system call: the ring's lap end is skipped instead. */
 const LEAST_READ_BYTES = 4096;
