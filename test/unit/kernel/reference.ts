@@ -40,6 +40,11 @@ export class ReferenceFormatter {
     return Buffer.concat(this.#output);
   }
 
+  /** The records that were closed since it was last asked. */
+  take(): Buffer {
+    return Buffer.concat(this.#output.splice(0));
+  }
+
   #close(tag: 'F' | 'P'): void {
     this.#output.push(Buffer.from(`${this.#lead}${tag} `, 'latin1'), Buffer.from(this.#content), Buffer.of(NEWLINE));
     this.#content.length = 0;

@@ -1,0 +1,81 @@
+/** A k8s-file driver over a real kernel and a real file, with a clock that a test sets. */
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Test } from 'tap';
+import { createMemory, loadKernel } from '../../../src/kernel/kernel.ts';
+import { newCounters } from '../../../src/log/counters.ts';
+import { FileSink } from '../../../src/log/file-sink.ts';
+import { K8sFile } from '../../../src/log/k8s-file.ts';
+import { openLog } from '../../../src/log/open-log.ts';
+import { Timestamp } from '../../../src/log/timestamp.ts';
+import { sys } from '../../../src/native/sys.ts';
+import { STDOUT, type Stream } from '../../../src/proto/stream.ts';
+import { memoryBytes, outputOffset, RING_OFFSET, type RingGeometry } from '../../../src/ring/layout.ts';
+import { fakeSys } from '../native/fake-sys.ts';
+import { Complaints } from '../session/complaints.ts';
+
+export class DriverRig {
+  readonly path: string;
+  readonly counters = newCounters();
+  readonly geometry: RingGeometry;
+  readonly memory: WebAssembly.Memory;
+  readonly bytes: Uint8Array;
+  readonly complaints = new Complaints();
+  driver: K8sFile;
+  /** Nanoseconds of the clock, which stands otherwise still. */
+  nanoseconds = 0;
+
+  constructor(test: Test, geometry: Partial<RingGeometry> = {}) {
+    const dir = mkdtempSync(join(tmpdir(), 'conmon-driver-'));
+    this.path = join(dir, 'log');
+    this.geometry = { capacityBytes: 1 << 17, softBytes: 1 << 17, outputBytes: 1 << 17, outputCount: 2, ...geometry };
+    this.memory = createMemory(memoryBytes(this.geometry));
+    this.bytes = new Uint8Array(this.memory.buffer);
+    this.driver = this.takeOver();
+    test.teardown(() => {
+      this.driver.close();
+      rmSync(dir, { recursive: true, force: true });
+    });
+  }
+
+  /** A driver on the same memory and file, as of a thread that takes over. */
+  takeOver(): K8sFile {
+    const clock = fakeSys({
+      clockGettime: (_clock, out) => {
+        out[0] = Date.parse('2026-11-23T18:00:00Z') / 1000;
+        out[1] = this.nanoseconds;
+        return 0;
+      },
+    });
+    const sink = new FileSink(sys, this.complaints.diag, this.counters, this.path, openLog(this.path));
+    return new K8sFile({
+      memory: this.memory,
+      kernel: loadKernel(this.memory),
+      timestamp: new Timestamp(clock, () => 0),
+      sink,
+      counters: this.counters,
+      firstState: 0,
+      outputs: [outputOffset(this.geometry, 0), outputOffset(this.geometry, 1)],
+      outputBytes: this.geometry.outputBytes,
+    });
+  }
+
+  /** What a record that begins now begins with, but for the tag. */
+  lead(stream: Stream): string {
+    const fraction = String(this.nanoseconds).padStart(9, '0');
+    return `2026-11-23T18:00:00.${fraction}+00:00 ${stream === STDOUT ? 'stdout' : 'stderr'} `;
+  }
+
+  /** Hands a chunk to the driver, `at` bytes into the ring; what lies behind it is full of newlines. */
+  consume(stream: Stream, chunk: Uint8Array, at = 0): void {
+    const offset = RING_OFFSET + at;
+    this.bytes.fill(0x0a, offset + chunk.length, offset + chunk.length + 32);
+    this.bytes.set(chunk, offset);
+    this.driver.consume(stream, offset, chunk.length);
+  }
+
+  get content(): Buffer {
+    return readFileSync(this.path);
+  }
+}
