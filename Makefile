@@ -82,7 +82,7 @@ quote = '$(subst ','\'',$(1))'
 
 ## ---- test ------------------------------------------------------------------
 
-TAP := $(NODE) node_modules/.bin/tap run --disable-coverage --reporter=terse --jobs=$(TEST_JOBS)
+TAP := $(NODE) test/helpers/run-tap.ts
 TEST_JOBS ?= 2
 UNIT_TESTS = $(sort $(shell find test/unit test/fault -name '*.test.ts'))
 STRESS_TESTS = $(sort $(shell find test/stress -name '*.test.ts'))
@@ -93,11 +93,11 @@ test: packages build lint test-unit test-stress test-e2e ## everything; installs
 packages: ## the Debian packages that tests and bench need
 	@test/helpers/packages.sh
 test-unit: build ## one room at a time
-	$(TAP) --timeout=120 $(UNIT_TESTS)
+	@$(TAP) unit $(TEST_JOBS) 200 $(UNIT_TESTS)
 test-stress: build ## the ring, between two real threads
-	$(TAP) --timeout=120 --jobs=1 $(STRESS_TESTS)
+	@$(TAP) stress 1 200 $(STRESS_TESTS)
 test-e2e: build ## real containers under ours and under C conmon (CONMON_UNDER_TEST=ours,c)
-	$(TAP) --timeout=300 $(E2E_TESTS)
+	@$(TAP) e2e $(TEST_JOBS) 300 $(E2E_TESTS)
 
 .PHONY: bench bench-quick
 BENCH = $(NODE) bench/run.ts $(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(OURS),--ours $(OURS)) \
