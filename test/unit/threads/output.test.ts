@@ -1,0 +1,75 @@
+/** A session's output without clients: with a log worker, or read and thrown away. */
+import t, { type Test } from 'tap';
+import { sys } from '../../../src/native/sys.ts';
+import type { LogWorkerPlan } from '../../../src/threads/log-worker.ts';
+import { Output } from '../../../src/threads/output.ts';
+import { waitFor } from '../../helpers/wait.ts';
+import { NO_FD, Streams } from './rig.ts';
+
+/** More than a pipe holds. */
+const FLOOD = 'x'.repeat(300_000);
+
+function anOutput(test: Test, plan: (streams: Streams) => LogWorkerPlan): { streams: Streams; output: Output } {
+  const streams = new Streams(test);
+  const output = new Output(sys, streams.complaints.diag, plan(streams), streams.onEnded);
+  test.teardown(async () => {
+    if (streams.endings.length === 0) output.end(false);
+    await streams.ended();
+  });
+  return { streams, output };
+}
+
+t.test('with a log file everything is written before the end is told, once', async (t) => {
+  const { streams, output } = anOutput(t, (streams) => streams.plan());
+  output.begin(streams.sources, -1);
+  await streams.print('one\n');
+  output.end(true);
+  t.match(await streams.ended(), { readBytes: 4, records: 1 });
+  t.same(streams.records, ['stdout F one']);
+  let closed = 0;
+  output.whenClosed(() => closed++);
+  t.equal(closed, 1, 'nobody was attached');
+  t.equal(streams.endings.length, 1);
+});
+
+t.test('without a log the container never blocks, and no thread is started', async (t) => {
+  const { streams, output } = anOutput(t, (streams) => streams.nowhere);
+  output.begin(streams.sources, -1);
+  await streams.print(FLOOD);
+  await streams.print(FLOOD, streams.err);
+  output.end(true);
+  t.same(streams.endings, [undefined], 'told at once');
+});
+
+t.test('without a log an end before begin is an end', async (t) => {
+  const { streams, output } = anOutput(t, (streams) => streams.nowhere);
+  output.end(false);
+  t.same(streams.endings, [undefined]);
+});
+
+t.test('a stream that hangs up early is no error when nothing is logged', async (t) => {
+  const { streams, output } = anOutput(t, (streams) => streams.nowhere);
+  output.begin(streams.sources, -1);
+  streams.hangUp(streams.out);
+  await streams.print(FLOOD, streams.err);
+  output.end(true);
+  t.same(streams.complaints.lines, []);
+});
+
+t.test('reopen without a log is nothing', async (t) => {
+  const { streams, output } = anOutput(t, (streams) => streams.nowhere);
+  output.reopen();
+  output.end(true);
+  t.same(streams.endings, [undefined]);
+});
+
+t.test('a container whose log worker is lost goes on, and its end is told', async (t) => {
+  const { streams, output } = anOutput(t, (streams) => streams.plan(NO_FD));
+  output.begin(streams.sources, -1);
+  await waitFor('three deaths', () => streams.complaints.lines.length === 3);
+  await streams.print(FLOOD);
+  await streams.print(FLOOD, streams.err);
+  t.equal(streams.endings.length, 0, 'the end is not told before the container has ended');
+  output.end(true);
+  t.equal(await streams.ended(), undefined);
+});
