@@ -1,5 +1,7 @@
 /** How consumers come and go while the producer works. */
 import t from 'tap';
+import { declareSleep } from '../../../src/ring/doorbell.ts';
+import { Word } from '../../../src/ring/layout.ts';
 import { CountingBell, pattern, Rig } from './rig.ts';
 
 t.test('a consumer is let in between two claims and starts at the tail', async (t) => {
@@ -93,5 +95,48 @@ t.test("asking rings the producer's doorbell whether it sleeps or not", async (t
   const bell = new CountingBell();
   const rig = new Rig({ capacityBytes: 64, producerDoorbell: bell.doorbell });
   rig.consumer(1).request();
+  t.equal(bell.rings, 1);
+});
+
+t.test('the consumer that is let in is rung', async (t) => {
+  const bell = new CountingBell();
+  const rig = new Rig({ capacityBytes: 256, doorbells: [undefined, bell.doorbell] });
+  rig.consumer(1).request();
+  rig.producer.admitConsumers();
+  t.equal(bell.rings, 1);
+  rig.producer.admitConsumers();
+  t.equal(bell.rings, 1, 'once');
+});
+
+t.test('readers at several places find each record; the ring is held by what was released', async (t) => {
+  const rig = new Rig({ capacityBytes: 128, start: 64 });
+  const consumer = rig.consumer(0);
+  rig.put(pattern(20, 1));
+  rig.put(pattern(40, 2)); // does not fit before the lap's end: padding is between them
+  const from = consumer.head;
+  for (let reader = 0; reader < 2; reader++) {
+    t.ok(consumer.find(from));
+    t.same(rig.record(consumer), pattern(20, 1));
+    t.ok(consumer.find(consumer.after));
+    t.same(rig.record(consumer), pattern(40, 2));
+    t.equal(consumer.find(consumer.after), false);
+    t.equal(consumer.after, consumer.tail, 'where a reader goes on when there is nothing yet');
+  }
+  t.equal(consumer.head, from, 'finding releases nothing');
+  t.equal(rig.producer.tryClaim(40, 40), -1);
+  consumer.releaseTo(consumer.tail);
+  t.equal(consumer.backlogBytes, 0);
+  t.ok(rig.put(pattern(40, 3)));
+});
+
+t.test('releasing to where everything was released already wakes nobody', async (t) => {
+  const bell = new CountingBell();
+  const rig = new Rig({ capacityBytes: 128, producerDoorbell: bell.doorbell });
+  const consumer = rig.consumer(0);
+  rig.put(pattern(8, 1));
+  declareSleep(rig.words, Word.producerSleeps);
+  consumer.releaseTo(consumer.head);
+  t.equal(bell.rings, 0);
+  consumer.releaseTo(consumer.tail);
   t.equal(bell.rings, 1);
 });

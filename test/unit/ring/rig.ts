@@ -22,6 +22,8 @@ const CANARY = 0xa5;
 
 export interface RigOptions {
   readonly capacityBytes: number;
+  /** All of the capacity when absent. */
+  readonly softBytes?: number;
   /** Tail and heads at the beginning; a multiple of 8 below 2^32. */
   readonly start?: number;
   /** Consumers that are active from the beginning. */
@@ -38,11 +40,17 @@ export class Rig {
   readonly producer: RingProducer;
   readonly #producerDoorbell: Doorbell | undefined;
 
-  constructor({ capacityBytes, start = 0, active = [0], doorbells = [], producerDoorbell }: RigOptions) {
+  constructor(options: RigOptions) {
+    const {
+      capacityBytes,
+      softBytes = capacityBytes,
+      start = 0,
+      active = [0],
+      doorbells = [],
+      producerDoorbell,
+    } = options;
     this.capacityBytes = capacityBytes;
-    this.memory = createMemory(
-      memoryBytes({ capacityBytes, softBytes: capacityBytes, outputBytes: 64, outputCount: 1 }),
-    );
+    this.memory = createMemory(memoryBytes({ capacityBytes, softBytes, outputBytes: 64, outputCount: 1 }));
     this.words = new Int32Array(this.memory.buffer);
     this.bytes = new Uint8Array(this.memory.buffer);
     for (const [from, to] of this.#outside()) this.bytes.fill(CANARY, from, to);
@@ -50,7 +58,7 @@ export class Rig {
     for (let consumer = 0; consumer < CONSUMER_COUNT; consumer++)
       this.words[consumerBase(consumer) + ConsumerWord.head] = start | 0;
     for (const consumer of active) this.words[consumerBase(consumer) + ConsumerWord.state] = ConsumerState.active;
-    this.producer = new RingProducer(this.memory, { capacityBytes, softBytes: capacityBytes }, doorbells);
+    this.producer = new RingProducer(this.memory, { capacityBytes, softBytes }, doorbells);
     this.#producerDoorbell = producerDoorbell;
   }
 
