@@ -398,10 +398,10 @@ static void close_the_gaps(const struct child *c)
 /* Runs in the child of vfork, on the parent's memory: async-signal-safe calls only, no return. */
 static __attribute__((noreturn)) void run_child(struct child *c)
 {
-	for (int s = 1; s < NSIG; s++) {
-		struct sigaction standard = {.sa_handler = SIG_DFL};
-		(void)sigaction(s, &standard, NULL); /* SIGKILL, SIGSTOP and libc's own refuse: as they should */
-	}
+	/* The kernel's call, not libc's, which refuses its own two (32 and 33): a caller may have left those ignored too. */
+	static const unsigned long standard[8];
+	for (int s = 1; s <= SIGRTMAX; s++)
+		(void)syscall(SYS_rt_sigaction, s, standard, NULL, _NSIG / 8); /* SIGKILL and SIGSTOP refuse: as they should */
 	if (c->death_signal != 0 && prctl(PR_SET_PDEATHSIG, (unsigned long)c->death_signal, 0UL, 0UL, 0UL) < 0)
 		goto fail;
 	for (size_t i = 0; i < c->map_count; i++) {

@@ -1,7 +1,7 @@
 /** The environment guard: what the caller set never changes Node, and reaches the daemon byte for byte in the memfd. */
 import { existsSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { promise, strings } from './harness.ts';
+import { NODE_FLAGS, promise, strings } from './harness.ts';
 
 const latin1 = (values: readonly (string | Buffer)[]) => strings(values).toString('latin1');
 
@@ -167,7 +167,7 @@ promise(
     t.match(outcome, { status: 0, stdout: '', stderr: '' });
     const [env, execArgv] = JSON.parse(readFileSync(report, 'utf8'));
     t.same(Object.keys(env), ['CONMON_LAUNCHER']);
-    t.same(execArgv, ['--disable-sigusr1']);
+    t.same(execArgv, [...NODE_FLAGS]);
   },
   ['static'],
 );

@@ -25,6 +25,9 @@ const REPOSITORY = fileURLToPath(new URL('../../..', import.meta.url));
 const WARNINGS = ['-Wall', '-Wextra', '-Werror', '-Wshadow', '-Wformat=2', '-Wvla', '-Wstrict-prototypes'];
 const LIMIT_MS = 20_000;
 
+/** What the launcher passes to Node, in front of the bundle. Source: NODE_FLAGS in native/launcher.c. */
+export const NODE_FLAGS = ['--disable-sigusr1', '--no-rehash-snapshot', '--v8-pool-size=1'] as const;
+
 /** The two builds that every promise is checked with. */
 export const BUILDS = {
   static: ['-O2', '-D_FORTIFY_SOURCE=2', '-fstack-protector-strong', '-fPIE', '-static-pie'],
