@@ -24,6 +24,8 @@ export class Client {
   #sentBytes = 0;
   /** The client takes no more for now: wait for POLLOUT. */
   blocked = false;
+  /** It takes no output any longer: it is gone, or has shut that side down. What it says still counts. */
+  deaf = false;
   /** Its input has ended (it shut its side down); it may still read. */
   inputEnded = false;
   /** It is gone, but has left input that the container has not taken yet. */
@@ -37,8 +39,8 @@ export class Client {
   }
 
   /**
-   * Sends what is left of a record. @returns bytes sent; `blocked` tells whether the socket is full, and -1 that the
-   * client is gone.
+   * Sends what is left of a record. @returns bytes sent; `blocked` tells whether the socket is full, `deaf` that the
+   * client takes no output any longer.
    */
   send(sys: Sys, bytes: Uint8Array, record: OutgoingRecord): number {
     let sent = 0;
@@ -46,16 +48,22 @@ export class Client {
       const length = Math.min(PACKET_PAYLOAD_MAX, record.length - this.#sentBytes);
       const offset = record.offset + this.#sentBytes;
       const result = sys.sendPacket(this.fd, record.stream, bytes, offset, length, MSG_DONTWAIT | MSG_NOSIGNAL);
-      if (result === EAGAIN) {
-        this.blocked = true;
+      if (result < 0) {
+        if (result === EAGAIN) this.blocked = true;
+        else this.turnDeaf();
         return sent;
       }
-      if (result < 0) return -1;
       this.#sentBytes += length;
       sent += length;
     }
     this.#sentBytes = 0;
     this.position = record.after;
     return sent;
+  }
+
+  turnDeaf(): void {
+    this.deaf = true;
+    this.blocked = false;
+    this.stalledSinceMs = 0;
   }
 }

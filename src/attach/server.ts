@@ -13,12 +13,14 @@ import {
   POLLIN,
   POLLOUT,
   SHUT_RD,
+  SHUT_RDWR,
   SOCK_CLOEXEC,
   SOCK_NONBLOCK,
 } from '../native/constants.ts';
 import type { Sys } from '../native/sys.ts';
 import { type AttachCounters, CLIENT_PACKET_MAX, type ToAttachWorker } from '../proto/attach-messages.ts';
 import { Client, type OutgoingRecord } from './client.ts';
+import { Patience } from './patience.ts';
 import type { ContainerStdin } from './stdin.ts';
 
 /** The ring's reading side, as the server needs it (src/ring/consumer.ts). */
@@ -60,22 +62,36 @@ const STDIN_SLOT = 2;
 const FIRST_CLIENT_SLOT = 3;
 /** More clients than this at once are left in the backlog. */
 const CLIENTS_MAX = 1024;
-/** After the container's end a client that takes nothing for so long is given up: conmon must end some time. */
-const LAST_PATIENCE_MS = 10_000;
+/** How long clients are left in the backlog when none can be accepted (no fds left, say). */
+const ACCEPT_PAUSE_MS = 100;
+/** Rounds of sending without a look at anything else: a flood must not keep input, messages and newcomers waiting. */
+const ROUNDS_UNPOLLED_MAX = 8;
 
 export class AttachServer {
   readonly #parts: ServerParts;
   readonly #clients: Client[] = [];
+  readonly #patience: Patience;
   readonly #clock = new Float64Array(2);
   readonly #noFds = new Int32Array(1);
+  readonly #scratch = new Uint8Array(1);
   #pollSet = new Int32Array(2 * (FIRST_CLIENT_SLOT + 8));
   /** The ring keeps records for us. */
   #admitted = false;
   #requested = false;
   #ending = false;
+  /** After the container's end: who knocked before it was let in. */
+  #lastCalled = false;
+  #roundsUnpolled = 0;
+  /** Nobody is accepted until then; 0 = no pause. */
+  #acceptPausedUntilMs = 0;
+  /** The last accept failed, and that was told. */
+  #acceptFails = false;
+  /** Whose input is looked at first: the one after who was heard last, or a client that sends without end would keep others waiting. */
+  #turn = 0;
 
   constructor(parts: ServerParts) {
     this.#parts = parts;
+    this.#patience = new Patience(parts.stallTimeoutMs);
   }
 
   /** Runs until the container is gone and its last bytes are with the clients. */
@@ -85,38 +101,49 @@ export class AttachServer {
     if (!this.#parts.source.active) this.#parts.source.request();
     this.#requested = true;
     for (;;) {
-      if (this.#requested && this.#parts.source.active) {
-        this.#requested = false;
-        this.#admitted = true;
-      }
+      this.#enterRing();
       const progress = this.#sendAll();
       if (this.#finished()) break;
-      if (!progress) this.#wait();
+      if (++this.#roundsUnpolled >= ROUNDS_UNPOLLED_MAX) this.#poll(0);
+      else if (!progress) this.#wait();
     }
     for (const client of [...this.#clients]) this.#remove(client);
-    this.#parts.stdin.close();
+    this.#parts.stdin.abandon();
     this.#parts.source.leave();
   }
 
-  /** With the producer's end no record follows; before it, an end without output worker is main's word alone. */
+  #enterRing(): void {
+    if (this.#requested && this.#parts.source.active) {
+      this.#requested = false;
+      this.#admitted = true;
+    }
+    if (!this.#ending || !this.#admitted || this.#lastCalled) return;
+    // The container may have ended before we came to it: who knocked in time gets what the ring has kept.
+    this.#lastCalled = true;
+    this.#accept();
+  }
+
+  /** Whether nothing is left to do. With the producer's end no record follows; a producer that was lost never says so. */
   #finished(): boolean {
     if (!this.#ending) return false;
-    if (this.#clients.length === 0) return true;
     const { source } = this.#parts;
-    return source.ended && this.#clients.every((client) => client.position === source.tail);
+    const { ended } = source; // before `active` and `tail`: after its end the producer changes neither
+    if (this.#requested ? source.active : this.#clients.some((client) => client.position !== source.tail)) return false;
+    if (ended || (!this.#requested && this.#clients.length === 0)) return true;
+    return this.#nowMs() >= this.#patience.ringDeadlineMs;
   }
 
   /** Gives every client that takes it all there is. @returns whether somebody got something. */
   #sendAll(): boolean {
-    if (!this.#admitted) return false;
-    // Whoever comes next gets what is there since it knocked.
-    if (this.#clients.length === 0) return false;
+    // Without clients nothing is given back: whoever comes next gets what is there since it knocked.
+    if (!this.#admitted || this.#clients.length === 0) return false;
     const { source } = this.#parts;
     let progress = false;
     for (const client of [...this.#clients]) if (!client.blocked && this.#sendTo(client)) progress = true;
-    let slowest = source.tail;
-    for (const { position } of this.#clients)
-      if ((source.tail - position) >>> 0 > (source.tail - slowest) >>> 0) slowest = position;
+    if (progress && this.#ending) this.#patience.sent(this.#nowMs());
+    const { tail } = source; // once: the producer goes on while we compare
+    let slowest = tail;
+    for (const { position } of this.#clients) if ((tail - position) >>> 0 > (tail - slowest) >>> 0) slowest = position;
     source.releaseTo(slowest);
     return progress;
   }
@@ -124,12 +151,8 @@ export class AttachServer {
   #sendTo(client: Client): boolean {
     const { sys, source, bytes, counters } = this.#parts;
     let progress = false;
-    while (source.find(client.position)) {
+    while (!client.deaf && source.find(client.position)) {
       const sent = client.send(sys, bytes, source);
-      if (sent === -1) {
-        this.#remove(client);
-        return true;
-      }
       if (sent > 0) {
         progress = true;
         counters.sentBytes += sent;
@@ -140,6 +163,11 @@ export class AttachServer {
         return progress;
       }
     }
+    if (client.deaf) {
+      client.position = source.tail;
+      if (client.inputEnded) this.#remove(client);
+      return progress;
+    }
     client.position = source.after; // past padding
     client.stalledSinceMs = 0;
     return progress;
@@ -147,22 +175,30 @@ export class AttachServer {
 
   /** Sleeps until somebody has something for us. */
   #wait(): void {
-    const set = this.#fillPollSet();
     this.#parts.declareSleep();
     // Records may have come before the flag was seen: look once more.
-    if (this.#hasUnsent()) {
-      this.#parts.declareAwake();
-      return;
-    }
-    const result = this.#parts.sys.poll(set, FIRST_CLIENT_SLOT + this.#clients.length, this.#patienceMs());
+    if (!this.#hasUnsent()) this.#poll(this.#timeoutMs());
     this.#parts.declareAwake();
+  }
+
+  /** Looks at everything but the ring. */
+  #poll(timeoutMs: number): void {
+    this.#roundsUnpolled = 0;
+    const set = this.#fillPollSet();
+    const result = this.#parts.sys.poll(set, FIRST_CLIENT_SLOT + this.#clients.length, timeoutMs);
     if (result < 0) throw new Error(`attach worker: poll: ${this.#parts.sys.strerror(result)}`);
     if (this.#revents(DOORBELL_SLOT) !== 0) {
       this.#parts.doorbell.take();
       this.#takeMessages();
     }
     if (this.#revents(STDIN_SLOT) !== 0) this.#parts.stdin.flush();
-    for (const [i, client] of [...this.#clients].entries()) this.#serve(client, this.#revents(FIRST_CLIENT_SLOT + i));
+    const clients = [...this.#clients];
+    const first = this.#turn;
+    for (let i = 0; i < clients.length; i++) {
+      const index = (first + i) % clients.length;
+      const client = clients[index];
+      if (client) this.#serve(client, this.#revents(FIRST_CLIENT_SLOT + index));
+    }
     if (this.#revents(LISTEN_SLOT) !== 0) this.#accept();
     this.#dropStalled();
   }
@@ -175,23 +211,28 @@ export class AttachServer {
 
   #takeMessages(): void {
     for (let message = this.#parts.nextMessage(); message !== undefined; message = this.#parts.nextMessage()) {
-      if (message.kind === 'end') this.#ending = true;
-      else this.#parts.stdin.open(message.fd);
+      if (message.kind === 'stdin') {
+        this.#parts.stdin.open(message.fd);
+        continue;
+      }
+      this.#ending = true;
+      this.#patience.end(this.#nowMs());
+      // Nobody takes input any longer; clients that still send must not wait for it.
+      this.#parts.stdin.abandon();
     }
   }
 
   #hasUnsent(): boolean {
-    const { source } = this.#parts;
-    return this.#admitted && this.#clients.some((client) => !client.blocked && client.position !== source.tail);
+    const { tail } = this.#parts.source;
+    return this.#admitted && this.#clients.some((client) => !client.blocked && client.position !== tail);
   }
 
   #fillPollSet(): Int32Array {
     const slots = FIRST_CLIENT_SLOT + this.#clients.length;
     if (this.#pollSet.length < 2 * slots) this.#pollSet = new Int32Array(4 * slots);
     const { doorbell, listenFd, stdin } = this.#parts;
-    const accepting = !this.#requested && !this.#ending && this.#clients.length < CLIENTS_MAX;
     this.#slot(DOORBELL_SLOT, doorbell.fd, POLLIN);
-    this.#slot(LISTEN_SLOT, accepting ? listenFd : -1, POLLIN);
+    this.#slot(LISTEN_SLOT, this.#accepting() ? listenFd : -1, POLLIN);
     this.#slot(STDIN_SLOT, stdin.pending ? stdin.fd : -1, POLLOUT);
     for (const [i, client] of this.#clients.entries()) {
       if (client.hungUp && stdin.pending) {
@@ -213,9 +254,15 @@ export class AttachServer {
     return (this.#pollSet[2 * slot + 1] ?? 0) >>> 16;
   }
 
+  #accepting(): boolean {
+    if (this.#requested || this.#ending || this.#clients.length >= CLIENTS_MAX) return false;
+    return this.#acceptPausedUntilMs === 0 || this.#nowMs() >= this.#acceptPausedUntilMs;
+  }
+
   /** The ring keeps records only while there are clients; so the first one is let in once the ring has let us in. */
   #accept(): void {
     const { sys, listenFd, source, counters, diag } = this.#parts;
+    this.#acceptPausedUntilMs = 0;
     if (!this.#admitted) {
       this.#requested = true;
       source.request();
@@ -226,15 +273,24 @@ export class AttachServer {
     for (;;) {
       const fd = sys.accept4(listenFd, SOCK_CLOEXEC | SOCK_NONBLOCK);
       if (fd < 0) {
+        if (fd !== EAGAIN) this.#pauseAccepting(fd);
         if (this.#clients.length === 0) this.#leaveRing();
-        if (fd !== EAGAIN) diag.warn(`Failed to accept client connection on attach socket: ${sys.strerror(fd)}`);
         return;
       }
+      this.#acceptFails = false;
       counters.clients++;
       this.#clients.push(new Client(fd, position));
       position = source.tail;
       diag.debug(`attach: client ${fd} connected`);
     }
+  }
+
+  /** Who knocks stays in the backlog, where poll would report it at once, again and again. */
+  #pauseAccepting(errno: number): void {
+    const { sys, diag } = this.#parts;
+    if (!this.#acceptFails) diag.warn(`Failed to accept client connection on attach socket: ${sys.strerror(errno)}`);
+    this.#acceptFails = true;
+    this.#acceptPausedUntilMs = this.#nowMs() + ACCEPT_PAUSE_MS;
   }
 
   #serve(client: Client, revents: number): void {
@@ -244,21 +300,26 @@ export class AttachServer {
     // Both directions are down: nobody is there any longer. What it said before is still passed on, packet by packet.
     if ((revents & (POLLHUP | POLLERR)) !== 0) {
       client.hungUp = true;
-      if (client.inputEnded || (revents & POLLERR) !== 0) this.#remove(client);
+      client.turnDeaf();
     }
+    if (client.deaf && client.inputEnded) this.#remove(client);
   }
 
   /** One packet at a time: it is passed on whole before anyone is read from again. */
   #readFrom(client: Client): void {
-    const { sys, stdin } = this.#parts;
+    const { stdin } = this.#parts;
     if (stdin.pending) return;
-    const result = sys.recvmsg(client.fd, stdin.buffer, 0, CLIENT_PACKET_MAX, this.#noFds, 0);
+    let result = this.#receive(client, stdin.buffer, CLIENT_PACKET_MAX);
+    // That a client has left without reading everything is told once; what it sent before is still there.
+    if (result < 0 && result !== EAGAIN) result = this.#receive(client, stdin.buffer, CLIENT_PACKET_MAX);
     if (result === EAGAIN) return;
-    if (result > 0) {
-      stdin.write(result);
-      return;
-    }
-    this.#endInput(client);
+    this.#turn = this.#clients.indexOf(client) + 1;
+    if (result > 0) stdin.write(result);
+    else this.#endInput(client);
+  }
+
+  #receive(client: Client, bytes: Uint8Array, length: number): number {
+    return this.#parts.sys.recvmsg(client.fd, bytes, 0, length, this.#noFds, 0);
   }
 
   /** A client that leaves or shuts down ends the container's input, if it was asked for and not to be left open. */
@@ -269,39 +330,40 @@ export class AttachServer {
   }
 
   #remove(client: Client): void {
-    if (!client.inputEnded && !this.#ending) this.#endInput(client);
     const index = this.#clients.indexOf(client);
     if (index === -1) return;
     this.#clients.splice(index, 1);
-    this.#parts.sys.close(client.fd);
+    if (!client.inputEnded && !this.#ending) this.#endInput(client);
+    this.#disconnect(client.fd);
     this.#parts.diag.debug(`attach: client ${client.fd} gone`);
     if (this.#clients.length === 0 && !this.#ending) this.#leaveRing();
   }
 
-  /** Milliseconds until somebody's patience is over; -1 = nobody is being waited for. */
-  #patienceMs(): number {
-    const limitMs = this.#stallLimitMs();
-    if (limitMs === 0) return -1;
-    const stalled = this.#clients.filter((client) => client.stalledSinceMs !== 0);
-    if (stalled.length === 0) return -1;
-    const oldest = Math.min(...stalled.map((client) => client.stalledSinceMs));
-    return Math.max(1, Math.ceil(oldest + limitMs - this.#nowMs()));
+  /** A socket that is closed with input unread tells its client of a reset before the output that it has not read yet. */
+  #disconnect(fd: number): void {
+    const { sys } = this.#parts;
+    sys.shutdown(fd, SHUT_RDWR);
+    while (sys.recvmsg(fd, this.#scratch, 0, 1, this.#noFds, 0) > 0);
+    sys.close(fd);
   }
 
-  #stallLimitMs(): number {
-    const { stallTimeoutMs } = this.#parts;
-    if (!this.#ending) return stallTimeoutMs;
-    return stallTimeoutMs === 0 ? LAST_PATIENCE_MS : Math.min(stallTimeoutMs, LAST_PATIENCE_MS);
+  /** Milliseconds until something has to be done that nobody wakes us for; -1 = nothing. */
+  #timeoutMs(): number {
+    let deadlineMs = this.#patience.ringDeadlineMs;
+    for (const { stalledSinceMs } of this.#clients)
+      if (stalledSinceMs !== 0) deadlineMs = Math.min(deadlineMs, this.#patience.clientDeadlineMs(stalledSinceMs));
+    if (this.#acceptPausedUntilMs !== 0) deadlineMs = Math.min(deadlineMs, this.#acceptPausedUntilMs);
+    return deadlineMs === Number.POSITIVE_INFINITY ? -1 : Math.max(1, Math.ceil(deadlineMs - this.#nowMs()));
   }
 
   #dropStalled(): void {
-    const limitMs = this.#stallLimitMs();
-    if (limitMs === 0) return;
-    const nowMs = this.#nowMs();
     for (const client of [...this.#clients]) {
-      if (client.stalledSinceMs === 0 || nowMs - client.stalledSinceMs < limitMs) continue;
+      const { stalledSinceMs } = client;
+      if (stalledSinceMs === 0) continue;
+      const nowMs = this.#nowMs();
+      if (nowMs < this.#patience.clientDeadlineMs(stalledSinceMs)) continue;
       this.#parts.counters.stalledClients++;
-      this.#parts.diag.warn(`attach client took nothing for ${limitMs} ms: disconnected`);
+      this.#parts.diag.warn(`attach client took nothing for ${Math.round(nowMs - stalledSinceMs)} ms: disconnected`);
       this.#remove(client);
     }
   }

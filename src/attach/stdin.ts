@@ -12,6 +12,8 @@ export class ContainerStdin {
   readonly #counters: AttachCounters;
   /** Not known yet: input waits for it. */
   #awaited = true;
+  /** To be closed once nothing is pending. */
+  #closing = false;
   /** Where a client's packet is received. */
   readonly buffer = new Uint8Array(CLIENT_PACKET_MAX);
   #fd = -1;
@@ -55,25 +57,28 @@ export class ContainerStdin {
   /** Goes on with what is pending. */
   flush(): void {
     if (this.#awaited) return;
-    while (this.#from < this.#to) {
-      if (this.#fd === -1) {
-        this.#drop();
-        return;
-      }
-      const result = this.#sys.write(this.#fd, this.buffer, this.#from, this.#to - this.#from);
+    while (this.pending) {
+      const result = this.#fd === -1 ? -1 : this.#sys.write(this.#fd, this.buffer, this.#from, this.#to - this.#from);
       if (result === EAGAIN) return;
       if (result < 0) {
-        // The container has closed its end (EPIPE), or the terminal is gone (EIO).
+        // There is none, the container has closed its end (EPIPE), or the terminal is gone (EIO).
         this.#drop();
-        return;
+        break;
       }
       this.#from += result;
       this.#counters.stdinBytes += result;
     }
+    if (this.#closing) this.abandon();
   }
 
-  /** The container sees the end of its input. What is pending is written before, as far as it is taken. */
+  /** The container sees the end of its input once it has taken what is pending: now, or from a later {@link flush}. */
   close(): void {
+    if (this.pending) this.#closing = true;
+    else this.abandon();
+  }
+
+  /** Closes it now; what is pending is dropped. */
+  abandon(): void {
     this.#awaited = false;
     this.#drop();
     if (this.#fd === -1) return;

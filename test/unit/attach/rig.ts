@@ -1,0 +1,386 @@
+/**
+ * An attach server with a faked kernel around it: clients, the container's stdin and the clock are plain values, the ring
+ * is the real one. When the server would sleep, the test's next step happens; one that would sleep for ever with no step
+ * left, or that polls again and again without doing anything, is an error.
+ */
+import { AttachServer, type RecordSource, type ServerParts } from '../../../src/attach/server.ts';
+import { ContainerStdin } from '../../../src/attach/stdin.ts';
+import { createMemory } from '../../../src/kernel/kernel.ts';
+import { EAGAIN, EPIPE, POLLERR, POLLHUP, POLLIN, POLLOUT, SHUT_RD, SHUT_WR } from '../../../src/native/constants.ts';
+import type { Sys } from '../../../src/native/sys.ts';
+import type { AttachCounters, ToAttachWorker } from '../../../src/proto/attach-messages.ts';
+import { RingConsumer } from '../../../src/ring/consumer.ts';
+import { Doorbell, declareAwake, declareSleep } from '../../../src/ring/doorbell.ts';
+import {
+  ATTACH_CONSUMER,
+  CONSUMER_COUNT,
+  ConsumerState,
+  ConsumerWord,
+  consumerBase,
+  memoryBytes,
+} from '../../../src/ring/layout.ts';
+import { RingProducer } from '../../../src/ring/producer.ts';
+import { fakeSys } from '../native/fake-sys.ts';
+import { Complaints } from '../session/complaints.ts';
+
+export const DOORBELL_FD = 3;
+export const LISTEN_FD = 4;
+export const STDIN_FD = 5;
+const FIRST_CLIENT_FD = 10;
+const ECONNRESET = -104;
+/** Polls in a row that change nothing: the thread would burn a core. */
+const IDLE_POLLS_MAX = 20;
+
+/** A client, seen from both sides. What the kernel does is read from net/unix/af_unix.c. */
+export class FakeClient {
+  fd = -1;
+  /** Packets on their way to conmon. */
+  readonly input: Buffer[] = [];
+  /** Packets that conmon sent, type byte included; the room they take is given back by {@link read}. */
+  readonly packets: Buffer[] = [];
+  /** Packets that the socket still takes. */
+  room = Number.POSITIVE_INFINITY;
+  /** conmon has closed its end. */
+  closed = false;
+  #resetPending = false;
+  /** sk_shutdown of conmon's end. */
+  #receiveShut = false;
+  #sendShut = false;
+
+  /** Type bytes and payloads, each run of one type together: `2:abc`. */
+  get text(): string {
+    let text = '';
+    let type = -1;
+    for (const packet of this.packets) {
+      if (packet[0] !== type) text += `${text === '' ? '' : ' '}${packet[0]}:`;
+      type = packet[0] ?? -1;
+      text += packet.subarray(1).toString('latin1');
+    }
+    return text;
+  }
+
+  send(...texts: readonly string[]): void {
+    for (const text of texts) this.input.push(Buffer.from(text, 'latin1'));
+  }
+
+  /** shutdown(SHUT_WR): no input follows. */
+  endInput(): void {
+    this.#receiveShut = true;
+  }
+
+  /** shutdown(SHUT_RD): it takes no output. */
+  refuseOutput(): void {
+    this.#sendShut = true;
+  }
+
+  /** close(2); with `unread` it has not taken everything, which is a reset for conmon. */
+  hangUp(unread = false): void {
+    this.#receiveShut = true;
+    this.#sendShut = true;
+    this.#resetPending = unread;
+  }
+
+  /** The kernel's answers, for conmon's end. */
+  poll(events: number): number {
+    let revents = 0;
+    if ((events & POLLIN) !== 0 && (this.input.length > 0 || this.#receiveShut)) revents |= POLLIN;
+    if ((events & POLLOUT) !== 0 && this.room > 0) revents |= POLLOUT;
+    if (this.#receiveShut && this.#sendShut) revents |= POLLHUP;
+    if (this.#resetPending) revents |= POLLERR;
+    return revents;
+  }
+
+  receive(bytes: Uint8Array, length: number): number {
+    if (this.#takeReset()) return ECONNRESET;
+    const packet = this.input.shift();
+    if (packet === undefined) return this.#receiveShut ? 0 : EAGAIN;
+    bytes.set(packet.subarray(0, length));
+    return Math.min(packet.length, length);
+  }
+
+  deliver(packet: Buffer): number {
+    if (this.#takeReset()) return ECONNRESET;
+    if (this.#sendShut) return EPIPE;
+    if (this.room === 0) return EAGAIN;
+    this.room--;
+    this.packets.push(packet);
+    return packet.length;
+  }
+
+  shutdown(how: number): void {
+    if (how !== SHUT_WR) this.#receiveShut = true;
+    if (how !== SHUT_RD) this.#sendShut = true;
+  }
+
+  #takeReset(): boolean {
+    const reset = this.#resetPending;
+    this.#resetPending = false;
+    return reset;
+  }
+}
+
+export interface RigOptions {
+  readonly closeStdin?: boolean;
+  readonly stallTimeoutMs?: number;
+  readonly capacityBytes?: number;
+  /** The ring lets consumers in only when {@link Rig.admit} is called. */
+  readonly slowAdmission?: boolean;
+  /** In place of the ring. */
+  readonly source?: RecordSource;
+}
+
+type Step = (() => void) | 'time passes';
+
+export class Rig {
+  readonly counters: AttachCounters = {
+    clients: 0,
+    sentBytes: 0,
+    stdinBytes: 0,
+    droppedStdinBytes: 0,
+    stalledClients: 0,
+  };
+  readonly complaints = new Complaints('debug');
+  readonly bytes: Uint8Array;
+  readonly producer: RingProducer;
+  readonly source: RecordSource;
+  readonly messages: ToAttachWorker[] = [];
+  /** Clients that have connected and wait to be accepted. */
+  readonly backlog: FakeClient[] = [];
+  /** What accept4 answers while there is a client; 0 = the client. */
+  acceptError = 0;
+  /** What the container has been given on its stdin. */
+  stdinText = '';
+  /** Bytes that the container's stdin still takes. */
+  stdinRoom = Number.POSITIVE_INFINITY;
+  stdinReaderGone = false;
+  stdinClosed = false;
+  nowMs = 1000;
+  polls = 0;
+  /** Timeout of each poll that found nothing. */
+  readonly timeouts: number[] = [];
+  /** Called in each poll, before anything is looked at. */
+  onPoll: () => void = () => {};
+  /** The faked calls; a test may replace some. */
+  readonly sys: Sys = this.#fakeSys();
+  readonly server: AttachServer;
+  readonly #words: Int32Array;
+  readonly #clients = new Map<number, FakeClient>();
+  readonly #admitsAtOnce: boolean;
+  #rings = 0;
+  #producerRings = 0;
+  #steps: Step[] = [];
+  #nextFd = FIRST_CLIENT_FD;
+  #idlePolls = 0;
+
+  constructor({
+    closeStdin = false,
+    stallTimeoutMs = 0,
+    capacityBytes = 1 << 16,
+    slowAdmission = false,
+    source,
+  }: RigOptions = {}) {
+    const memory = createMemory(
+      memoryBytes({ capacityBytes, softBytes: capacityBytes, outputBytes: 64, outputCount: 1 }),
+    );
+    this.#words = new Int32Array(memory.buffer);
+    this.bytes = new Uint8Array(memory.buffer);
+    this.#admitsAtOnce = !slowAdmission;
+    const doorbells = new Array<Doorbell | undefined>(CONSUMER_COUNT);
+    doorbells[ATTACH_CONSUMER] = bell(() => this.#rings++);
+    this.producer = new RingProducer(memory, { capacityBytes, softBytes: capacityBytes }, doorbells);
+    const ring = new RingConsumer(
+      memory,
+      capacityBytes,
+      ATTACH_CONSUMER,
+      bell(() => this.#producerRings++),
+    );
+    this.source = source ?? ring;
+    const { sys } = this;
+    const parts: ServerParts = {
+      sys,
+      diag: this.complaints.diag,
+      bytes: this.bytes,
+      source: this.source,
+      stdin: new ContainerStdin(sys, this.counters),
+      counters: this.counters,
+      doorbell: { fd: DOORBELL_FD, take: () => this.#take() },
+      listenFd: LISTEN_FD,
+      closeStdin,
+      stallTimeoutMs,
+      declareSleep: () => declareSleep(this.#words, ring.sleepsWord),
+      declareAwake: () => declareAwake(this.#words, ring.sleepsWord),
+      nextMessage: () => this.messages.shift(),
+    };
+    this.server = new AttachServer(parts);
+  }
+
+  /** Runs the server; each step happens when it would sleep. */
+  run(...steps: readonly Step[]): void {
+    this.#steps = [...steps];
+    this.server.run();
+    if (this.#steps.length > 0) throw new Error(`the server ended with ${this.#steps.length} steps to come`);
+  }
+
+  /** A client connects. */
+  connect(client = new FakeClient()): FakeClient {
+    this.backlog.push(client);
+    return client;
+  }
+
+  /** The container writes. Throws when the ring is full. */
+  put(text: string | Uint8Array, stream = 2): void {
+    if (!this.tryPut(text, stream)) throw new Error('the ring is full');
+  }
+
+  tryPut(text: string | Uint8Array, stream = 2): boolean {
+    const payload = Buffer.from(text as string);
+    const offset = this.producer.tryClaim(payload.length, payload.length);
+    if (offset === -1) return false;
+    this.bytes.set(payload, offset);
+    this.producer.commit(payload.length, stream);
+    return true;
+  }
+
+  /** The log worker has looked at its doorbell. */
+  admit(): void {
+    this.producer.admitConsumers();
+  }
+
+  /** Whether the ring keeps records for the server. */
+  get kept(): boolean {
+    return this.#words[consumerBase(ATTACH_CONSUMER) + ConsumerWord.state] !== ConsumerState.absent;
+  }
+
+  tell(message: ToAttachWorker): void {
+    this.messages.push(message);
+    this.#rings++;
+  }
+
+  /** The container has its stdin. */
+  openStdin(): void {
+    this.tell({ kind: 'stdin', fd: STDIN_FD });
+  }
+
+  /** The container is gone, and its last output is in the ring. */
+  end(): void {
+    this.tell({ kind: 'end' });
+    this.producer.end();
+  }
+
+  #take(): boolean {
+    const rung = this.#rings > 0;
+    this.#rings = 0;
+    return rung;
+  }
+
+  #fakeSys(): Sys {
+    const progress = <T>(value: T): T => {
+      this.#idlePolls = 0;
+      return value;
+    };
+    return fakeSys({
+      poll: (set, count, timeoutMs) => this.#poll(set, count, timeoutMs),
+      accept4: () => {
+        if (this.acceptError !== 0) return this.acceptError;
+        const client = this.backlog.shift();
+        if (client === undefined) return EAGAIN;
+        client.fd = this.#nextFd++;
+        this.#clients.set(client.fd, client);
+        return progress(client.fd);
+      },
+      recvmsg: (fd, bytes, offset, length, fds) => {
+        fds[0] = 0;
+        const result = this.#client(fd).receive(bytes.subarray(offset), length);
+        return result === EAGAIN ? result : progress(result);
+      },
+      sendPacket: (fd, type, bytes, offset, length) => {
+        const packet = Buffer.concat([Buffer.from([type]), bytes.subarray(offset, offset + length)]);
+        const result = this.#client(fd).deliver(packet);
+        return result === EAGAIN ? result : progress(result);
+      },
+      shutdown: (fd, how) => {
+        this.#client(fd).shutdown(how);
+        return 0;
+      },
+      close: (fd) => {
+        if (fd === STDIN_FD) {
+          if (this.stdinClosed) throw new Error('stdin was closed twice');
+          this.stdinClosed = true;
+        } else {
+          this.#client(fd).closed = true;
+          this.#clients.delete(fd);
+        }
+        return progress(0);
+      },
+      write: (fd, bytes, offset, length) => {
+        if (fd !== STDIN_FD || this.stdinClosed) throw new Error(`write to fd ${fd}`);
+        if (this.stdinReaderGone) return progress(EPIPE);
+        const taken = Math.min(length, this.stdinRoom);
+        if (taken === 0) return EAGAIN;
+        this.stdinRoom -= taken;
+        this.stdinText += Buffer.from(bytes.slice(offset, offset + taken)).toString('latin1');
+        return progress(taken);
+      },
+      clockGettime: (_clock, out) => {
+        out[0] = Math.floor(this.nowMs / 1000);
+        out[1] = (this.nowMs % 1000) * 1e6;
+        return 0;
+      },
+    });
+  }
+
+  #client(fd: number): FakeClient {
+    const client = this.#clients.get(fd);
+    if (client === undefined) throw new Error(`fd ${fd} is not open`);
+    return client;
+  }
+
+  #poll(set: Int32Array, count: number, timeoutMs: number): number {
+    this.polls++;
+    this.#idlePolls++;
+    if (this.#idlePolls > IDLE_POLLS_MAX) throw new Error('the server polls again and again and does nothing');
+    this.onPoll();
+    for (;;) {
+      if (this.#producerRings > 0 && this.#admitsAtOnce) {
+        this.#producerRings = 0;
+        this.admit();
+      }
+      let ready = 0;
+      for (let i = 0; i < count; i++) {
+        const events = (set[2 * i + 1] ?? 0) & 0xffff;
+        const revents = this.#revents(set[2 * i] ?? -1, events);
+        set[2 * i + 1] = events | (revents << 16);
+        if (revents !== 0) ready++;
+      }
+      if (ready > 0 || timeoutMs === 0) return ready;
+      const step = this.#steps.shift();
+      if (step === undefined) throw new Error(`the server sleeps: ${timeoutMs} ms`);
+      this.#idlePolls = 0;
+      this.timeouts.push(timeoutMs);
+      if (step === 'time passes') {
+        if (timeoutMs === -1) throw new Error('the server waits for no time');
+        this.nowMs += timeoutMs;
+        return 0;
+      }
+      step();
+    }
+  }
+
+  #revents(fd: number, events: number): number {
+    if (fd === -1) return 0;
+    if (fd === DOORBELL_FD) return this.#rings > 0 ? events & POLLIN : 0;
+    if (fd === LISTEN_FD) return this.backlog.length > 0 ? events & POLLIN : 0;
+    if (fd === STDIN_FD) return this.stdinReaderGone ? POLLERR : this.stdinRoom > 0 ? events & POLLOUT : 0;
+    return this.#client(fd).poll(events);
+  }
+}
+
+function bell(onRing: () => void): Doorbell {
+  const sys = fakeSys({
+    write: () => {
+      onRing();
+      return 8;
+    },
+  });
+  return new Doorbell(sys, 99);
+}
