@@ -67,11 +67,12 @@ export class Streams {
   async print(text: string | Buffer, to: Pipe = this.out): Promise<void> {
     const bytes = Buffer.from(text);
     let at = 0;
-    await waitFor('the pipe to take everything', () => {
+    const write = () => {
       const result = sys.write(to.writeFd, bytes, at, bytes.length - at);
       if (result > 0) at += result;
       return at === bytes.length;
-    });
+    };
+    await waitFor('the pipe to take everything', write, { intervalMs: 1 });
   }
 
   hangUp(end: Pipe): void {
