@@ -116,6 +116,7 @@ t.test('spawn refuses what it cannot use', async (t) => {
     oomScoreAdj: '',
     nofileSoft: 0,
     nofileHard: 0,
+    cwdFd: -1,
   };
   t.equal(call('spawn', [good]), -constants.errno.ENOENT);
   for (const [name, value] of Object.entries(good)) {

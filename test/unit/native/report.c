@@ -105,6 +105,8 @@ static void report(int argc, char **argv)
 	struct rlimit limit;
 	struct winsize size;
 	int death_signal = -1;
+	char cwd[4096];
+	say("cwd", getcwd(cwd, sizeof(cwd)) == NULL ? "?" : cwd);
 	printf("pid %d\nppid %d\npgid %d\n", (int)getpid(), (int)getppid(), (int)getpgrp());
 	for (int i = 0; i < argc; i++)
 		say("arg", argv[i]);

@@ -1,6 +1,6 @@
 /** What a process that we spawn is given: exactly what was asked for, whatever our own process looks like. */
 import { spawn as spawnProcess } from 'node:child_process';
-import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -158,6 +158,21 @@ t.test("the oom score is the child's alone, and best effort", async (t) => {
   for (const nonsense of ['x', '99999', ' '])
     t.equal((await report([], { oomScoreAdj: nonsense })).report.one('oom'), own, JSON.stringify(nonsense));
   t.equal(readFileSync('/proc/self/oom_score_adj', 'latin1').trim(), own);
+});
+
+t.test("the child's working directory is the one asked for, ours stays", async (t) => {
+  const before = process.cwd();
+  const cwdFd = openSync(dir, 'r');
+  t.equal((await report([], { cwdFd })).report.one('cwd'), dir);
+  t.equal((await report()).report.one('cwd'), before);
+  t.equal((await report([], { cwdFd: -1 })).report.one('cwd'), before);
+  t.equal(process.cwd(), before);
+  sys.close(cwdFd);
+  const file = openSync('/dev/null', 'r');
+  t.equal(sys.spawn(spec([], { cwdFd: file })), -ENOTDIR);
+  sys.close(file);
+  t.equal(sys.spawn(spec([], { cwdFd: HIGH_FD })), -EBADF);
+  t.ok(noChildIsLeft());
 });
 
 t.test('what cannot be executed is an errno and no zombie', async (t) => {
