@@ -5,6 +5,7 @@
 
 import { ConmonError, errorText } from '../diag/error.ts';
 import { PR_SET_CHILD_SUBREAPER, SIGKILL } from '../native/constants.ts';
+import type { Watch } from '../native/sys.ts';
 import type { ControlCommand } from '../proto/control-line.ts';
 import type { Source } from '../proto/log-messages.ts';
 import { STDERR, STDOUT } from '../proto/stream.ts';
@@ -83,12 +84,26 @@ function listenToEngine(session: Session): void {
   const { sys, diag, attachFiles } = session.parts;
   if (attachFiles === undefined) return;
   const onCommand = (command: ControlCommand): void => session.post({ type: 'control', command });
-  new ControlReader(sys, diag, 'ctl', attachFiles.ctl.readFd, onCommand);
-  new ControlReader(sys, diag, 'winsz', attachFiles.winsz.readFd, onCommand);
-  const watch = sys.watch(attachFiles.listenFd, () => {
-    if (typeof watch !== 'number') sys.unwatch(watch); // the attach worker listens from now on
+  const ctl = new ControlReader(sys, diag, 'ctl', attachFiles.ctl.readFd, onCommand);
+  const winsz = new ControlReader(sys, diag, 'winsz', attachFiles.winsz.readFd, onCommand);
+  let watch: Watch | undefined;
+  const stopWatch = (): void => {
+    if (watch !== undefined) sys.unwatch(watch);
+    watch = undefined;
+  };
+  const watched = sys.watch(attachFiles.listenFd, () => {
+    stopWatch(); // the attach worker listens from now on
     session.post({ type: 'clientWaiting' });
   });
+  if (typeof watched === 'number')
+    throw new ConmonError('ATTACH', 'Failed to watch attach socket', { reason: sys.strerror(watched) });
+  watch = watched;
+  session.stopListening = () => {
+    stopWatch();
+    ctl.close();
+    winsz.close();
+    session.stopListening = undefined;
+  };
 }
 
 /** The runtime may send the terminal before it ends, or just have done so. */
@@ -165,6 +180,7 @@ export function failCreate(session: Session, reason: string): State {
   session.status = 1;
   session.cancelTimers();
   session.console?.close();
+  session.stopListening?.();
   session.parts.attachFiles?.remove();
   session.output?.end(false);
   return waitForExitCommand(session);
@@ -183,6 +199,7 @@ export function forwardToRuntime(session: Session, event: { signal: number }): S
   // Nothing was started yet: conmon just ends (contract section 1).
   if (session.runtimePid <= 0) {
     session.status = 1;
+    session.parts.attachFiles?.remove();
     return done(session);
   }
   session.parts.sys.kill(session.runtimePid, event.signal);
@@ -224,6 +241,7 @@ function drain(session: Session, all: boolean): State {
 export function finish(session: Session): State {
   const { options, sys, diag, syncPipe, leakedFds } = session.parts;
   for (const fd of leakedFds) sys.close(fd);
+  session.stopListening?.();
   if (session.parts.attachFiles) sys.close(session.parts.attachFiles.listenFd);
   session.status = session.containerStatus & 0xff;
   for (const failure of writeExitFiles(options, session.containerStatus)) {

@@ -77,6 +77,8 @@ export class Session {
   status = 0;
   output: Output | undefined;
   console: ConsoleSocket | undefined;
+  /** Ends the watches of ctl, winsz and the attach socket; undefined when there are none (any longer). */
+  stopListening: (() => void) | undefined;
   terminal: Terminal | undefined;
   /** The last size that was asked for before there was a terminal. */
   wantedSize: { readonly rows: number; readonly columns: number } | undefined;
