@@ -455,6 +455,8 @@ static _Noreturn void follow_child(int status_fd)
 	if (length == 1 && status == 'R')
 		_exit(0);
 	if (length == 1 && status == 'S') {
+		/* The caller's terminal may hang up; the session, which is the daemon's, goes on. */
+		signal(SIGHUP, SIG_IGN);
 		let_go_of_everything();
 	} else if (length != 0) {
 		if (length == -1)

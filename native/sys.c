@@ -55,9 +55,24 @@ static struct args get_args(napi_env env, napi_callback_info info)
 
 static int32_t arg_int(struct args *a, size_t i)
 {
-	int32_t v = 0;
-	if (i >= a->count || napi_get_value_int32(a->env, a->value[i], &v) != napi_ok)
+	double v = 0;
+	/* Not napi_get_value_int32: it makes 0 of NaN and wraps what is too large, and kill(0) or kill(-1) hit many. */
+	if (i >= a->count || napi_get_value_double(a->env, a->value[i], &v) != napi_ok || !(v >= INT32_MIN && v <= INT32_MAX) ||
+	    v != (double)(int32_t)v) {
 		a->bad = 1;
+		return 0;
+	}
+	return (int32_t)v;
+}
+
+/* An offset, a length or an fd of any size that fits; NaN does not. */
+static double arg_size(struct args *a, size_t i)
+{
+	double v = 0;
+	if (i >= a->count || napi_get_value_double(a->env, a->value[i], &v) != napi_ok || !(v >= 0 && v <= 9007199254740991.0)) {
+		a->bad = 1;
+		return 0;
+	}
 	return v;
 }
 
@@ -99,8 +114,14 @@ static struct bytes arg_bytes(struct args *a, size_t i)
 	case napi_float32_array:
 		length *= 4;
 		break;
-	default:
+	case napi_float64_array:
+	case napi_bigint64_array:
+	case napi_biguint64_array:
 		length *= 8;
+		break;
+	default: /* newer than this addon: its elements are of unknown size */
+		a->bad = 1;
+		return b;
 	}
 	b.data = data;
 	b.length = length;
@@ -158,8 +179,8 @@ static napi_value sys_read(napi_env env, napi_callback_info info)
 	struct args a = get_args(env, info);
 	int fd = arg_int(&a, 0);
 	struct bytes b = arg_bytes(&a, 1);
-	double offset = arg_double(&a, 2), length = arg_double(&a, 3);
-	REFUSE_IF(env, a.bad || offset < 0 || length < 0 || offset + length > (double)b.length);
+	double offset = arg_size(&a, 2), length = arg_size(&a, 3);
+	REFUSE_IF(env, a.bad || offset + length > (double)b.length);
 	ANSWER(env, read(fd, b.data + (size_t)offset, (size_t)length));
 }
 
@@ -169,8 +190,8 @@ static napi_value sys_write(napi_env env, napi_callback_info info)
 	struct args a = get_args(env, info);
 	int fd = arg_int(&a, 0);
 	struct bytes b = arg_bytes(&a, 1);
-	double offset = arg_double(&a, 2), length = arg_double(&a, 3);
-	REFUSE_IF(env, a.bad || offset < 0 || length < 0 || offset + length > (double)b.length);
+	double offset = arg_size(&a, 2), length = arg_size(&a, 3);
+	REFUSE_IF(env, a.bad || offset + length > (double)b.length);
 	ANSWER(env, write(fd, b.data + (size_t)offset, (size_t)length));
 }
 
@@ -215,9 +236,9 @@ static napi_value sys_fcntl(napi_env env, napi_callback_info info)
 static napi_value sys_close_range(napi_env env, napi_callback_info info)
 {
 	struct args a = get_args(env, info);
-	double first = arg_double(&a, 0), last = arg_double(&a, 1);
+	double first = arg_size(&a, 0), last = arg_size(&a, 1);
 	int flags = arg_int(&a, 2);
-	REFUSE_IF(env, a.bad || first < 0 || last < first || last > (double)UINT32_MAX);
+	REFUSE_IF(env, a.bad || last < first || last > (double)UINT32_MAX);
 	ANSWER(env, syscall(SYS_close_range, (unsigned)first, (unsigned)last, (unsigned)flags));
 }
 
@@ -598,10 +619,10 @@ static napi_value sys_sendmsg(napi_env env, napi_callback_info info)
 	struct args a = get_args(env, info);
 	int fd = arg_int(&a, 0);
 	struct bytes b = arg_bytes(&a, 1);
-	double offset = arg_double(&a, 2), length = arg_double(&a, 3);
+	double offset = arg_size(&a, 2), length = arg_size(&a, 3);
 	struct bytes fds = arg_bytes(&a, 4);
 	int flags = arg_int(&a, 5);
-	REFUSE_IF(env, a.bad || offset < 0 || length < 0 || offset + length > (double)b.length);
+	REFUSE_IF(env, a.bad || offset + length > (double)b.length);
 	REFUSE_IF(env, fds.length > MAX_FDS_IN_MESSAGE * sizeof(int) || fds.length % sizeof(int) != 0);
 	struct iovec part = {.iov_base = b.data + (size_t)offset, .iov_len = (size_t)length};
 	struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
@@ -624,9 +645,9 @@ static napi_value sys_send_packet(napi_env env, napi_callback_info info)
 	struct args a = get_args(env, info);
 	int fd = arg_int(&a, 0), type = arg_int(&a, 1);
 	struct bytes b = arg_bytes(&a, 2);
-	double offset = arg_double(&a, 3), length = arg_double(&a, 4);
+	double offset = arg_size(&a, 3), length = arg_size(&a, 4);
 	int flags = arg_int(&a, 5);
-	REFUSE_IF(env, a.bad || offset < 0 || length < 0 || offset + length > (double)b.length);
+	REFUSE_IF(env, a.bad || offset + length > (double)b.length);
 	uint8_t first = (uint8_t)type;
 	struct iovec parts[] = {{.iov_base = &first, .iov_len = 1}, {.iov_base = b.data + (size_t)offset, .iov_len = (size_t)length}};
 	struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
@@ -640,10 +661,10 @@ static napi_value sys_recvmsg(napi_env env, napi_callback_info info)
 	struct args a = get_args(env, info);
 	int fd = arg_int(&a, 0);
 	struct bytes b = arg_bytes(&a, 1);
-	double offset = arg_double(&a, 2), length = arg_double(&a, 3);
+	double offset = arg_size(&a, 2), length = arg_size(&a, 3);
 	struct bytes fds = arg_bytes(&a, 4);
 	int flags = arg_int(&a, 5);
-	REFUSE_IF(env, a.bad || offset < 0 || length < 0 || offset + length > (double)b.length || fds.length < sizeof(int));
+	REFUSE_IF(env, a.bad || offset + length > (double)b.length || fds.length < sizeof(int));
 	struct iovec part = {.iov_base = b.data + (size_t)offset, .iov_len = (size_t)length};
 	union control control;
 	struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};

@@ -15,6 +15,8 @@ struct watch {
 	napi_env env;
 	napi_ref callback;
 	napi_async_context context;
+	/* The thread that ends closes what it still watches: libuv aborts the process for a handle that is left open. */
+	napi_async_cleanup_hook_handle teardown;
 	int closed;
 	/* libuv and the JavaScript object each hold it until they are done with it. */
 	int holders;
@@ -34,15 +36,33 @@ static void on_ready(uv_poll_t *poll, int status, int events)
 		return;
 	napi_value callback, receiver, argument;
 	(void)events;
+	/* The receiver must be an object: with undefined nothing is called, and the TypeError waits for the next call into the addon. */
 	if (napi_get_reference_value(w->env, w->callback, &callback) == napi_ok && napi_get_global(w->env, &receiver) == napi_ok &&
-	    napi_create_int32(w->env, status, &argument) == napi_ok)
-		(void)napi_make_callback(w->env, w->context, receiver, callback, 1, &argument, NULL);
+	    napi_create_int32(w->env, status, &argument) == napi_ok &&
+	    napi_make_callback(w->env, w->context, receiver, callback, 1, &argument, NULL) == napi_pending_exception) {
+		napi_value error;
+		if (napi_get_and_clear_last_exception(w->env, &error) == napi_ok)
+			(void)napi_fatal_exception(w->env, error);
+	}
 	napi_close_handle_scope(w->env, scope);
 }
 
 static void on_closed(uv_handle_t *handle)
 {
-	let_go(handle->data);
+	struct watch *w = handle->data;
+	if (w->teardown != NULL)
+		(void)napi_remove_async_cleanup_hook(w->teardown);
+	let_go(w);
+}
+
+static void on_teardown(napi_async_cleanup_hook_handle handle, void *data)
+{
+	struct watch *w = data;
+	(void)handle;
+	if (!w->closed) {
+		w->closed = 1;
+		uv_close((uv_handle_t *)&w->poll, on_closed);
+	}
 }
 
 static void on_collected(napi_env env, void *data, void *hint)
@@ -78,7 +98,7 @@ napi_value sys_watch(napi_env env, napi_callback_info info)
 	w->poll.data = w;
 	if (napi_create_reference(env, argument[1], 1, &w->callback) != napi_ok ||
 	    napi_create_string_utf8(env, "conmon:watch", NAPI_AUTO_LENGTH, &name) != napi_ok ||
-	    napi_async_init(env, NULL, name, &w->context) != napi_ok || (failure = uv_poll_start(&w->poll, UV_READABLE | UV_DISCONNECT, on_ready)) != 0) {
+	    napi_async_init(env, NULL, name, &w->context) != napi_ok || napi_add_async_cleanup_hook(env, on_teardown, w, &w->teardown) != napi_ok || (failure = uv_poll_start(&w->poll, UV_READABLE | UV_DISCONNECT, on_ready)) != 0) {
 		uv_close((uv_handle_t *)&w->poll, on_closed);
 		goto refuse;
 	}

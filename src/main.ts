@@ -8,6 +8,7 @@ import { absoluteOptions } from './cli/absolute.ts';
 import { type Options, parseCommandLine, readRawArgv } from './cli/index.ts';
 import { Diag, type DiagPlan } from './diag/diag.ts';
 import { errorText } from './diag/error.ts';
+import { LOG_ERR, Syslog } from './diag/syslog.ts';
 import { openLog } from './log/open-log.ts';
 import {
   O_CLOEXEC,
@@ -78,6 +79,7 @@ function main(): void {
     return;
   }
   if (commandLine.kind === 'exit') {
+    if (commandLine.syslog !== undefined) new Syslog(sys).send(LOG_ERR, commandLine.syslog);
     leave(commandLine.stdout, commandLine.stderr, commandLine.status);
     return;
   }

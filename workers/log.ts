@@ -52,6 +52,7 @@ export default function run(task: LogTask): LogCounters {
     doorbell,
     declareSleep: () => declareSleep(words, Word.producerSleeps),
     declareAwake: () => declareAwake(words, Word.producerSleeps),
+    onReopened: () => port.postMessage({ kind: 'reopened' } satisfies FromLogWorker),
     nextMessage: () => receiveMessageOnPort(port)?.message as ToLogWorker | undefined,
   });
   const ready: FromLogWorker = { kind: 'ready' };

@@ -3,13 +3,16 @@
  * on the log thread. It knows nothing of formats but that a record ends with a newline and holds no other.
  */
 
-import { closeSync, fstatSync, fsyncSync, ftruncateSync, renameSync } from 'node:fs';
+import { closeSync, fstatSync, fsyncSync, ftruncateSync, renameSync, unlinkSync } from 'node:fs';
 import type { Diag } from '../diag/diag.ts';
+import { O_CLOEXEC } from '../native/constants.ts';
 import { failureText, type Sys } from '../native/sys.ts';
 import type { LogCounters, SizeLimits } from '../proto/log-messages.ts';
 import { createLog } from './open-log.ts';
 
 const NEWLINE = 0x0a;
+/** A file that cannot be replaced now is not tried at every record. */
+const REOPEN_RETRY_MS = 1000;
 
 export class FileSink {
   readonly #sys: Sys;
@@ -23,8 +26,8 @@ export class FileSink {
   /** Bytes that the limits count: what the file held at the start, and what was written since. */
   #totalBytes: number;
   #failing = false;
-  /** The file could not be replaced: it grows on, rather than lose records. */
-  #stuck = false;
+  /** When a file that could not be replaced is tried again; until then it grows on, rather than lose records. 0 = it can. */
+  #retryAtMs = 0;
 
   /** Takes `fd` (O_APPEND) over. */
   constructor(
@@ -74,7 +77,7 @@ export class FileSink {
   /** Up to where this file takes records; `from` itself when not even one more fits. A record that no file holds goes in alone. */
   #withinFile(memory: Uint8Array, from: number, end: number): number {
     const left = this.#limits.fileMaxBytes - this.#sizeBytes;
-    if (end - from <= left || this.#stuck) return end;
+    if (end - from <= left || Date.now() < this.#retryAtMs) return end;
     const cut = left <= 0 ? 0 : memory.lastIndexOf(NEWLINE, from + left - 1) + 1;
     if (cut > from) return cut;
     return this.#sizeBytes === 0 ? memory.indexOf(NEWLINE, from) + 1 : from;
@@ -107,19 +110,21 @@ export class FileSink {
    */
   reopen(): void {
     const temporary = `${this.#path}.tmp`;
-    let fd: number;
+    let fd = -1;
     try {
       fd = createLog(temporary);
       renameSync(temporary, this.#path);
+      // Onto the same number: a worker that takes over after a crash was told that one.
+      const result = this.#sys.dup3(fd, this.#fd, O_CLOEXEC);
+      if (result < 0) throw new Error(this.#sys.strerror(result));
+      this.#sizeBytes = 0;
+      this.#retryAtMs = 0;
     } catch (error) {
       this.#diag.warn(`Failed to reopen log file ${this.#path}: ${failureText(error)}`);
-      this.#stuck = true;
-      return;
+      this.#retryAtMs = Date.now() + REOPEN_RETRY_MS;
+      discard(temporary);
     }
-    this.#stuck = false;
-    closeSync(this.#fd);
-    this.#fd = fd;
-    this.#sizeBytes = 0;
+    if (fd !== -1) closeSync(fd);
   }
 
   sync(): void {
@@ -127,7 +132,10 @@ export class FileSink {
       fsyncSync(this.#fd);
     } catch (error) {
       // EINVAL: a FIFO or device, which has nothing to make durable (fsync(2)).
-      this.#diag.debug(`Failed to sync log file ${this.#path}: ${failureText(error)}`);
+      const harmless = error instanceof Error && 'code' in error && (error.code === 'EINVAL' || error.code === 'EROFS');
+      const text = `Failed to sync log file ${this.#path}: ${failureText(error)}`;
+      if (harmless) this.#diag.debug(text);
+      else this.#diag.warn(text);
     }
   }
 
@@ -141,7 +149,7 @@ export class FileSink {
     const whole = written === 0 ? 0 : memory.lastIndexOf(NEWLINE, offset + written - 1) + 1 - offset;
     const keptBytes = Math.max(whole, 0);
     this.#account(keptBytes);
-    if (keptBytes < written) this.#takeBack();
+    if (keptBytes < written) this.#takeBack(written - keptBytes);
     let records = 0;
     for (let at = offset + keptBytes; at < offset + length; at++) if (memory[at] === NEWLINE) records++;
     this.#counters.droppedBytes += length - keptBytes;
@@ -150,11 +158,20 @@ export class FileSink {
     this.#failing = true;
   }
 
-  #takeBack(): void {
+  /** Off the end of the file as it is now: somebody may have emptied it meanwhile. */
+  #takeBack(unfinishedBytes: number): void {
     try {
-      ftruncateSync(this.#fd, this.#sizeBytes);
+      ftruncateSync(this.#fd, Math.max(fstatSync(this.#fd).size - unfinishedBytes, 0));
     } catch (error) {
       this.#diag.warn(`failed to cut an unfinished record off log ${this.#path}: ${failureText(error)}`);
     }
+  }
+}
+
+function discard(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch {
+    // It was never made, or was renamed: what failed is reported.
   }
 }

@@ -57,6 +57,8 @@ export interface PumpParts {
   declareAwake(): void;
   /** The next message of main, undefined when there is none. */
   nextMessage(): ToLogWorker | undefined;
+  /** Every driver has made its new file, or has tried. */
+  onReopened(): void;
 }
 
 interface Source {
@@ -70,7 +72,7 @@ interface Source {
 
 export class Pump {
   readonly #parts: PumpParts;
-  /** Closed by the pump at their end. */
+  /** Their fds stay main's: who takes over after a crash must find them, not what got their numbers since. */
   #sources: Source[] = [];
   /** (fd, events | revents << 16) pairs: the doorbell, then the sources. */
   #pollSet = new Int32Array(2);
@@ -84,8 +86,10 @@ export class Pump {
 
   /** Runs until main has said that the container is gone and what it left is written. Throws only for bugs. */
   run(): void {
+    this.#consume(); // what a worker that died had read and not passed on
     this.#takeMessages();
     while (this.#ending === undefined) {
+      const wasFull = this.#full;
       this.#poll(this.#timeoutMs());
       if (this.#ready(0)) {
         this.#parts.doorbell.take();
@@ -93,7 +97,8 @@ export class Pump {
         this.#parts.producer.admitConsumers();
         this.#takeMessages();
       }
-      if (!this.#full) this.#readAll();
+      // While the ring was full the sources were not asked: whether more is there is not known yet.
+      if (!this.#full && !wasFull) this.#readAll();
     }
     this.#parts.producer.unlimit();
     if (this.#ending.drain) for (const source of this.#sources) this.#drain(source);
@@ -132,9 +137,14 @@ export class Pump {
   #takeMessages(): void {
     for (let message = this.#parts.nextMessage(); message !== undefined; message = this.#parts.nextMessage()) {
       if (message.kind === 'begin') this.#begin(message.sources);
-      else if (message.kind === 'reopen') for (const driver of this.#parts.drivers) driver.reopen();
+      else if (message.kind === 'reopen') this.#reopen();
       else this.#ending = message;
     }
+  }
+
+  #reopen(): void {
+    for (const driver of this.#parts.drivers) driver.reopen();
+    this.#parts.onReopened();
   }
 
   #begin(sources: readonly SourcePlan[]): void {
@@ -144,8 +154,10 @@ export class Pump {
 
   /** A held partial line is written as soon as nothing follows it; a terminal without a user is looked at again. */
   #timeoutMs(): number {
+    // A full ring reads nothing, so nothing follows a held part before a consumer has released something.
+    if (this.#full) return -1;
     if (this.#holdsPartial()) return 0;
-    return !this.#full && this.#sources.some((source) => source.hungUp) ? HUNG_UP_MS : -1;
+    return this.#sources.some((source) => source.hungUp) ? HUNG_UP_MS : -1;
   }
 
   #readAll(): void {
@@ -184,8 +196,10 @@ export class Pump {
       this.#consume();
       return result === claimed ? 'full' : 'short';
     }
-    if (source.terminal && (result === EIO || result === 0)) source.hungUp = true;
-    else if (result !== EAGAIN) this.#end(source, result);
+    if (source.terminal && (result === EIO || result === 0)) {
+      source.hungUp = true;
+      this.#settle(source.stream);
+    } else if (result !== EAGAIN) this.#end(source, result);
     return 'empty';
   }
 
@@ -225,7 +239,6 @@ export class Pump {
 
   #close(source: Source): void {
     if (source.fd === -1) return;
-    this.#parts.sys.close(source.fd);
     source.fd = -1;
   }
 

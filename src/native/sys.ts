@@ -22,7 +22,7 @@ export interface SpawnSpec {
   readonly argv: Uint8Array;
   /** NUL-terminated `NAME=value` strings one after the other. */
   readonly envp: Uint8Array;
-  /** Pairs of (child's fd, our fd); equal numbers keep that fd open. */
+  /** Pairs of (child's fd, our fd), done one after the other; the child's are 0, 1 and 2. Equal numbers keep that fd open. */
   readonly fdMap: Int32Array;
   /** Fds >= 3 that stay open in the child at the same numbers, ascending; all others are closed. */
   readonly keepFds: Int32Array;

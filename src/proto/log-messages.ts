@@ -40,7 +40,7 @@ export interface LogTask {
 
 /** One of the container's output streams. */
 export interface Source {
-  /** Non-blocking; the worker's from now on. */
+  /** Non-blocking; main closes it when the worker has ended. */
   readonly fd: number;
   readonly stream: Stream;
   /** A pty master: a hang-up is not its end, somebody may open the terminal again. */
@@ -57,7 +57,9 @@ export type ToLogWorker =
 
 export type FromLogWorker =
   /** Kernel loaded, files taken over: what `begin` waits for costs nothing more. */
-  { readonly kind: 'ready' };
+  | { readonly kind: 'ready' }
+  /** A `reopen` was carried out, or has failed and was reported. */
+  | { readonly kind: 'reopened' };
 
 /** The totals of one log worker, its task's result. */
 export interface LogCounters {

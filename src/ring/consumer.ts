@@ -75,7 +75,7 @@ export class RingConsumer {
    */
   next(): boolean {
     const found = this.find(this.#head);
-    if (!found && this.after !== this.#head) this.#advanceTo(this.after);
+    if (!found) this.releaseTo(this.after);
     return found;
   }
 

@@ -31,6 +31,8 @@ export class RingProducer {
   #tail: number;
   /** Payload bytes of the claim in progress; 0 = none. */
   #claimed = 0;
+  /** Bytes at the lap's end that the claim in progress has skipped. */
+  #lapRest = 0;
 
   /**
    * @param memory shared memory laid out as ./layout.ts says
@@ -57,13 +59,14 @@ export class RingProducer {
 
   /**
    * Claims contiguous bytes for one record: `wantBytes` if they are there, else as many as are, but not fewer than
-   * `leastBytes`.
+   * `leastBytes`, which is sure to fit an empty ring up to half of its capacity.
    * @returns byte offset of the payload in the shared memory, or -1 when the ring is full (no throw: full is normal).
    * The bytes are private to the producer until `commit`; a second claim replaces the first. {@link claimedBytes} tells
    * how many there are. Thread: producer only. Layout: ./layout.ts, record header.
    */
   tryClaim(wantBytes: number, leastBytes: number): number {
     this.#claimed = 0;
+    this.#lapRest = 0;
     let index = this.#tail & (this.#capacity - 1);
     let free = this.#limit - this.#usedBytes();
     let contiguous = Math.min(free, this.#capacity - index);
@@ -71,7 +74,7 @@ export class RingProducer {
       const rest = this.#capacity - index;
       // Only a lap's end may be skipped, and only when the record then fits at the start.
       if (contiguous < rest || free - rest < recordBytes(leastBytes)) return -1;
-      this.#pad(index, rest);
+      this.#lapRest = rest;
       free -= rest;
       index = 0;
       contiguous = Math.min(free, this.#capacity);
@@ -112,6 +115,9 @@ export class RingProducer {
     if (usedBytes > this.#claimed) throw new RangeError(`ring: commit of ${usedBytes} of ${this.#claimed} bytes`);
     this.#claimed = 0;
     if (usedBytes === 0) return;
+    // The rest of the lap goes out with the record that skipped it: a claim that is given back leaves nothing behind.
+    if (this.#lapRest > 0) this.#pad(this.#tail & (this.#capacity - 1), this.#lapRest);
+    this.#lapRest = 0;
     const header = (RING_OFFSET + (this.#tail & (this.#capacity - 1))) >> 2;
     this.#words[header] = usedBytes;
     this.#words[header + 1] = stream;

@@ -46,15 +46,16 @@ export class AttachFiles {
     }
   }
 
-  /** Removes the symlink: the end of every session. The files in the bundle are the engine's to remove with it. */
-  removeSymlink(): void {
+  /** The end of every session: nobody can attach. The fifos are the engine's to remove, with the bundle. */
+  removeSocket(): void {
+    discard(join(this.#bundle, 'attach'));
     if (this.#symlink !== undefined) discard(this.#symlink);
   }
 
   /** Removes everything: there is no container. */
   remove(): void {
-    this.removeSymlink();
-    for (const name of ['attach', 'ctl', 'winsz']) discard(join(this.#bundle, name));
+    this.removeSocket();
+    for (const name of ['ctl', 'winsz']) discard(join(this.#bundle, name));
   }
 }
 

@@ -249,7 +249,7 @@ export function finish(session: Session): State {
     session.status = 1;
   }
   if (options.exec) syncPipe.send(session.containerStatus, session.timedOut ? TIMED_OUT : undefined);
-  session.parts.attachFiles?.removeSymlink();
+  session.parts.attachFiles?.removeSocket();
   return waitForExitCommand(session);
 }
 

@@ -4,7 +4,7 @@
  */
 
 import { closeSync, openSync, renameSync, unlinkSync, writeSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { failureText } from '../native/sys.ts';
 
 /** Where an exit status goes. */
@@ -36,7 +36,9 @@ export function writeExitFiles(plan: ExitFilePlan, status: number): readonly str
  * user read it. @returns why it failed, undefined when it did not. Nothing is left behind then.
  */
 export function replaceFile(path: string, content: string): string | undefined {
-  const temporary = `${path}.${process.pid}.tmp`;
+  // A name of its own, not the file's with more behind it: an id may be as long as a name can be.
+  const temporary = join(dirname(path), `.conmon-${process.pid}.tmp`);
+  discard(temporary); // left by a crash, under a pid that is ours now
   try {
     const fd = openSync(temporary, 'wx', 0o644);
     try {

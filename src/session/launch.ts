@@ -50,12 +50,12 @@ function limit(text: string | undefined): number {
 /** `3-5,9` to [3, 4, 5, 9]. */
 function expandRanges(text: string): readonly number[] {
   const fds: number[] = [];
-  for (const range of text.split(',')) {
-    if (range === '') continue;
-    const [first, last] = range.split('-').map(Number);
+  for (const range of text === '' ? [] : text.split(',')) {
+    const [first, last, ...more] = range.split('-').map(Number);
     const from = first ?? Number.NaN;
     const to = last ?? from;
-    if (!(from >= 3 && to >= from && to < FD_LIMIT && fds.length + to - from < ENTRY_FDS_MAX))
+    const least = (fds.at(-1) ?? 2) + 1;
+    if (!(from >= least && to >= from && to < FD_LIMIT && fds.length + to - from < ENTRY_FDS_MAX) || more.length > 0)
       throw new ConmonError('LAUNCHER', `launcher: bad range of fds '${range}'`);
     for (let fd = from; fd <= to; fd++) fds.push(fd);
   }
@@ -67,7 +67,7 @@ function expandRanges(text: string): readonly number[] {
  * not open. Source: contract section 3.
  */
 export function pipeFd(sys: Sys, name: string, value: string | undefined): number {
-  if (value === undefined) return -1;
+  if (value === undefined || value === '') return -1;
   const fd = /^\s*\+?\d+$/.test(value) ? Number(value) : Number.NaN;
   if (!(fd < FD_LIMIT)) throw new ConmonError('PIPE', `unable to parse ${name}`);
   const result = sys.fcntl(fd, F_GETFD, 0);

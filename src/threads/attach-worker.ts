@@ -58,7 +58,8 @@ export class AttachWorker {
   }
 
   #tell(message: ToAttachWorker): void {
-    this.#port?.postMessage(message);
+    if (this.#port === undefined) return;
+    this.#port.postMessage(message);
     this.#log.attachDoorbell.ring();
   }
 

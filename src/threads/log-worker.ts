@@ -49,6 +49,7 @@ export interface LogWorkerPlan {
 }
 
 export class LogWorker {
+  readonly #sys: Sys;
   readonly #diag: Diag;
   readonly #plan: LogWorkerPlan;
   readonly #pool: WorkerPool;
@@ -62,6 +63,7 @@ export class LogWorker {
   /** What the thread was told; one that takes over is told again. */
   readonly #told: ToLogWorker[] = [];
   #deaths = 0;
+  #closed = false;
 
   /** Takes the fds of `plan` over. `onEnded` is called once: with the totals, or without when the worker was lost for good. */
   constructor(
@@ -71,6 +73,7 @@ export class LogWorker {
     plan: LogWorkerPlan,
     onEnded: (counters: LogCounters | undefined) => void,
   ) {
+    this.#sys = sys;
     this.#diag = diag;
     this.#plan = plan;
     this.#pool = pool;
@@ -98,6 +101,13 @@ export class LogWorker {
     new RingConsumer(this.memory, this.geometry.capacityBytes, ATTACH_CONSUMER, this.doorbell).request();
   }
 
+  /** Gives the doorbells back, once neither worker is there any longer. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    for (const { fd } of [this.doorbell, this.attachDoorbell]) this.#sys.close(fd);
+  }
+
   reopen(): void {
     this.#tell({ kind: 'reopen' });
   }
@@ -107,6 +117,7 @@ export class LogWorker {
   }
 
   #tell(message: ToLogWorker): void {
+    if (this.#closed) return;
     this.#told.push(message);
     this.#port?.postMessage(message);
     this.doorbell.ring();
@@ -115,7 +126,7 @@ export class LogWorker {
   #start(): void {
     const { port1, port2 } = new MessageChannel();
     this.#port = port1;
-    port1.on('message', (message: FromLogWorker) => this.#diag.debug(`log worker: ${message.kind}`));
+    port1.on('message', (message: FromLogWorker) => this.#heard(message));
     // The task's promise keeps the process alive, and that alone.
     port1.unref();
     for (const message of this.#told) port1.postMessage(message);
@@ -131,6 +142,13 @@ export class LogWorker {
       (counters) => this.#finish(counters),
       (error: unknown) => this.#died(error),
     );
+  }
+
+  #heard(message: FromLogWorker): void {
+    this.#diag.debug(`log worker: ${message.kind}`);
+    // Done is done: a worker that takes over must not replace the new file once more.
+    const done = message.kind === 'reopened' ? this.#told.findIndex(({ kind }) => kind === 'reopen') : -1;
+    if (done !== -1) this.#told.splice(done, 1);
   }
 
   #died(error: unknown): void {

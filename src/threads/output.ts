@@ -49,8 +49,8 @@ export class Output {
   begin(sources: readonly Source[], stdinFd: number): void {
     this.#sources = sources;
     this.#stdinFd = stdinFd;
-    if (this.#log) this.#log.begin(sources);
-    else this.#startDiscard(sources);
+    if (this.#log && this.#logging) this.#log.begin(sources);
+    else this.#startDiscard(sources); // no log, or its worker was lost for good
     this.#attach?.stdin(stdinFd);
   }
 
@@ -68,6 +68,7 @@ export class Output {
       if (counters) this.#diag.debug(`attach totals: ${JSON.stringify(counters)}`);
       this.#serving = false;
       this.#tellEnded();
+      this.#release();
       this.#onClosed?.();
     });
     if (this.#stdinFd !== undefined) this.#attach.stdin(this.#stdinFd);
@@ -87,6 +88,7 @@ export class Output {
     this.#attach?.end();
     this.#log?.end(drain);
     this.#tellEnded();
+    this.#release();
   }
 
   /** Calls back once no client is served any longer; at once when none is. */
@@ -103,6 +105,7 @@ export class Output {
       if (!this.#ended && this.#sources) this.#startDiscard(this.#sources);
       this.#logging = false;
       this.#tellEnded();
+      this.#release();
     });
     return this.#log;
   }
@@ -116,6 +119,14 @@ export class Output {
   #thePool(): WorkerPool {
     this.#pool ??= new WorkerPool();
     return this.#pool;
+  }
+
+  /** What no worker needs any longer is closed. */
+  #release(): void {
+    if (!this.#ended || this.#logging || this.#serving) return;
+    this.#log?.close();
+    for (const { fd } of this.#sources ?? []) this.#sys.close(fd);
+    this.#sources = undefined;
   }
 
   /** Once, when the log is written and the clients have everything, or have had a second for it. */

@@ -123,20 +123,18 @@ export class PumpRig {
       doorbell: this.doorbell,
       declareSleep: () => declareSleep(this.words, Word.producerSleeps),
       declareAwake: () => declareAwake(this.words, Word.producerSleeps),
+      onReopened: () => {},
       nextMessage: () => this.#messages.shift(),
     });
     test.teardown(() => {
-      for (const fd of [this.out.writeFd, this.err.writeFd, this.doorbell.fd]) sys.close(fd);
-      // The pump closes what it was given.
-      if (!this.#begun) for (const fd of [this.out.readFd, this.err.readFd]) sys.close(fd);
+      // The pump leaves what it was given to its owner.
+      const fds = [this.out.writeFd, this.err.writeFd, this.doorbell.fd, this.out.readFd, this.err.readFd];
+      for (const fd of fds) sys.close(fd);
     });
   }
 
-  #begun = false;
-
   /** Main's `begin` with both streams. */
   begin(): void {
-    this.#begun = true;
     const source = (fd: number, stream: Stream) => ({ fd, stream, terminal: this.#terminal && stream === STDOUT });
     this.tell({ kind: 'begin', sources: [source(this.out.readFd, STDOUT), source(this.err.readFd, STDERR)] });
   }

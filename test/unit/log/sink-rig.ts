@@ -32,7 +32,9 @@ export class Disk {
     this.dir = mkdtempSync(join(tmpdir(), 'conmon-sink-'));
     this.path = join(this.dir, 'log');
     const none = Number.POSITIVE_INFINITY;
-    const fake = fakeSys({ write: (fd, bytes, offset, length) => this.#write(fd, bytes, offset, length) });
+    const write = (fd: number, bytes: Uint8Array, offset: number, length: number) =>
+      this.#write(fd, bytes, offset, length);
+    const fake = fakeSys({ write, dup3: sys.dup3 });
     const all = { fileMaxBytes: none, globalMaxBytes: none, ...limits };
     this.sink = new FileSink(fake, this.complaints.diag, this.counters, this.path, openLog(this.path), all);
     test.teardown(() => {

@@ -74,7 +74,8 @@ t.test('a pipe that is not named is -1, one that is open is its number', async (
 });
 
 t.test('a pipe that is no number is an error that names the variable', async (t) => {
-  for (const text of ['', ' ', 'x', '3x', '-1', '0x3', '1e3', '3.0', '3 ', '1073741824', '9'.repeat(400)])
+  t.equal(pipeFd(fakeSys({}), '_OCI_SYNCPIPE', ''), -1, 'an empty one is none, as in C');
+  for (const text of [' ', 'x', '3x', '-1', '0x3', '1e3', '3.0', '3 ', '1073741824', '9'.repeat(400)])
     t.throws(() => pipeFd(fakeSys({}), '_OCI_SYNCPIPE', text), { message: 'unable to parse _OCI_SYNCPIPE' }, text);
 });
 
