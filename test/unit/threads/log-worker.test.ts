@@ -11,7 +11,6 @@ import { waitFor } from '../../helpers/wait.ts';
 import { SEED } from '../native/fake-sys.ts';
 import { MortalWorker, NO_FD, Streams } from './rig.ts';
 
-
 function aWorker(test: Test, plan?: (streams: Streams) => LogWorkerPlan): { streams: Streams; worker: LogWorker } {
   const streams = new Streams(test);
   const wanted = plan ? plan(streams) : streams.plan();
