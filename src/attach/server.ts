@@ -268,8 +268,8 @@ export class AttachServer {
       source.request();
       return;
     }
-    // The ring was kept for the first since it knocked; any other starts with what comes now.
-    let position = this.#clients.length === 0 ? source.head : source.tail;
+    // The ring was kept since the first knocked, and who came with it may have waited as long; others start with what comes now.
+    const position = this.#clients.length === 0 ? source.head : source.tail;
     for (;;) {
       const fd = sys.accept4(listenFd, SOCK_CLOEXEC | SOCK_NONBLOCK);
       if (fd < 0) {
@@ -280,7 +280,6 @@ export class AttachServer {
       this.#acceptFails = false;
       counters.clients++;
       this.#clients.push(new Client(fd, position));
-      position = source.tail;
       diag.debug(`attach: client ${fd} connected`);
     }
   }

@@ -43,9 +43,9 @@ t.test('a packet holds a type byte and at most 8192 bytes', async (t) => {
   }
 });
 
-t.test('the first client gets what has come since it knocked, another what comes from its accept on', async (t) => {
+t.test('those who come first get what has come since, a later one what comes from its accept on', async (t) => {
   const rig = new Rig();
-  const first = rig.connect();
+  const [first, alike] = [rig.connect(), rig.connect()];
   let second = first;
   rig.source.request();
   rig.admit();
@@ -59,6 +59,7 @@ t.test('the first client gets what has come since it knocked, another what comes
     () => rig.end(),
   );
   t.equal(first.text, '2:early one two');
+  t.equal(alike.text, '2:early one two');
   t.equal(second.text, '2:two');
 });
 
