@@ -52,8 +52,9 @@ function withPlainCgroupV1(crun: string, workspace: Workspace): string {
 
 /**
  * Makes an executable at `path` that performs `script` whatever its arguments are, one verb a line:
- * `record DIR`, `stderr FILE`, `stdout FILE`, `copy FROM TO`, `pid-file TEXT`, `container SHELL`, `container-exit N`, `container-kill N`,
- * `orphan SHELL`, `touch FILE`, `wait-file FILE`, `sleep-ms N`, `hang`, `kill SIGNAL`, `exit N` (see native/fake-runtime.c).
+ * `record DIR`, `stderr FILE`, `stdout FILE`, `copy FROM TO`, `pid-file TEXT`, `console pty|null|two|nothing|hang-up`,
+ * `container SHELL`, `container-exit N`, `container-kill N`, `orphan SHELL`, `touch FILE`, `wait-file FILE`, `sleep-ms N`,
+ * `hang`, `kill SIGNAL`, `exit N` (see native/fake-runtime.c).
  * Good as a runtime and as an exit command. @returns path.
  */
 export function installFake(path: string, script: readonly string[]): string {

@@ -1,7 +1,8 @@
 /*
  * An OCI runtime (or exit command) for tests that does exactly what a script next to it says: it is copied to some
  * PATH and performs, line by line, the verbs of PATH.conf. Static, so that a container or a bare environment changes
- * nothing. It knows one thing about its command line: `--pid-file FILE`. Never used outside the tests.
+ * nothing. It knows two things about its command line: `--pid-file FILE` and `--console-socket PATH`. Never used outside
+ * the tests.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -10,13 +11,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
-static const char *pid_file;
+static const char *pid_file, *console_socket;
+/* The container's end of the terminal that was sent. */
+static int tty_fd = -1;
 static char *const *runtime_argv;
 
 static void die(const char *what)
@@ -156,6 +162,67 @@ static void wait_for_file(const char *path)
 		sleep_ms(2);
 }
 
+static int open_terminal(int *other_end)
+{
+	int unlocked = 0, number;
+	int master = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
+	if (master < 0 || ioctl(master, TIOCSPTLCK, &unlocked) < 0 || ioctl(master, TIOCGPTN, &number) < 0)
+		die("/dev/ptmx");
+	char path[32];
+	snprintf(path, sizeof path, "/dev/pts/%d", number);
+	*other_end = open(path, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	if (*other_end < 0)
+		die(path);
+	return master;
+}
+
+/*
+ * console WHAT: connects to the console socket and sends what a runtime should (`pty`: the container then has the other
+ * end as its streams) or should not: `null` (an fd that is no terminal), `two` (terminals), `nothing` (a byte without an
+ * fd), `hang-up` (closes without a word).
+ */
+static void console(const char *what)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	union {
+		struct cmsghdr header;
+		char room[CMSG_SPACE(2 * sizeof(int))];
+	} control;
+	char name[] = "/dev/pts/0";
+	int s = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), fds[2], count = 0, unused;
+	if (console_socket == NULL)
+		die("no --console-socket");
+	snprintf(address.sun_path, sizeof address.sun_path, "%s", console_socket);
+	if (s < 0 || connect(s, (struct sockaddr *)&address, sizeof address) < 0)
+		die(console_socket);
+	if (strcmp(what, "hang-up") == 0) {
+		close(s);
+		return;
+	}
+	if (strcmp(what, "null") == 0)
+		fds[count++] = open("/dev/null", O_RDWR | O_CLOEXEC);
+	else if (strcmp(what, "nothing") != 0)
+		fds[count++] = open_terminal(&tty_fd);
+	if (strcmp(what, "two") == 0)
+		fds[count++] = open_terminal(&unused);
+	struct iovec part = {.iov_base = name, .iov_len = strlen(name)};
+	struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+	if (count > 0) {
+		memset(&control, 0, sizeof control);
+		message.msg_control = &control;
+		message.msg_controllen = CMSG_SPACE((size_t)count * sizeof(int));
+		control.header.cmsg_level = SOL_SOCKET;
+		control.header.cmsg_type = SCM_RIGHTS;
+		control.header.cmsg_len = CMSG_LEN((size_t)count * sizeof(int));
+		memcpy(CMSG_DATA(&control.header), fds, (size_t)count * sizeof(int));
+	}
+	if (sendmsg(s, &message, MSG_NOSIGNAL) < 0)
+		die("sendmsg");
+	for (int i = 0; i < count; i++)
+		close(fds[i]);
+	close(s);
+}
+
 /* The "container": a child in its own session that outlives us and is inherited by conmon. */
 static void container(const char *verb, const char *argument)
 {
@@ -166,6 +233,11 @@ static void container(const char *verb, const char *argument)
 	if (pid == 0) {
 		struct rlimit no_core = {0, 0};
 		setsid();
+		if (tty_fd != -1) {
+			ioctl(tty_fd, TIOCSCTTY, 0);
+			for (int fd = 0; fd < 3; fd++)
+				dup2(tty_fd, fd);
+		}
 		setrlimit(RLIMIT_CORE, &no_core);
 		// As the real runtimes do: a monitor that ignores SIGPIPE must not make its containers ignore it.
 		signal(SIGPIPE, SIG_DFL);
@@ -207,6 +279,8 @@ static void perform(const char *verb, char *argument)
 		copy_file(argument);
 	else if (strcmp(verb, "pid-file") == 0)
 		write_pid_file(argument);
+	else if (strcmp(verb, "console") == 0)
+		console(argument);
 	else if (strncmp(verb, "container", 9) == 0)
 		container(verb, argument);
 	else if (strcmp(verb, "orphan") == 0)
@@ -232,9 +306,12 @@ int main(int argc, char **argv)
 {
 	static char script[65536], path[4096];
 	runtime_argv = argv;
-	for (int i = 1; i + 1 < argc; i++)
+	for (int i = 1; i + 1 < argc; i++) {
 		if (strcmp(argv[i], "--pid-file") == 0)
 			pid_file = argv[i + 1];
+		if (strcmp(argv[i], "--console-socket") == 0)
+			console_socket = argv[i + 1];
+	}
 	snprintf(path, sizeof path, "%s.conf", argv[0]);
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
