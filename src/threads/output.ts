@@ -49,6 +49,8 @@ export class Output {
   begin(sources: readonly Source[], stdinFd: number): void {
     this.#sources = sources;
     this.#stdinFd = stdinFd;
+    // A terminal hangs up and comes back, which the log worker can follow and Discard cannot.
+    if (this.#log === undefined && sources.some(({ terminal }) => terminal)) this.#startLog();
     if (this.#log && this.#logging) this.#log.begin(sources);
     else this.#startDiscard(sources); // no log, or its worker was lost for good
     this.#attach?.stdin(stdinFd);
@@ -56,8 +58,9 @@ export class Output {
 
   /** The first client is in the backlog of `plan.listenFd`. */
   startAttach(plan: AttachPlan): void {
-    if (this.#ended) return;
+    if (this.#ended || this.#attach) return;
     const log = this.#log ?? this.#startLog();
+    if (!this.#logging) return; // lost for good: there is nothing to give, and what is read must go on being read
     log.keepForClients();
     if (this.#discard && this.#sources) {
       this.#discard.close();

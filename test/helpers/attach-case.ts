@@ -2,7 +2,8 @@
  * What the e2e cases of attach clients, terminals and control fifos share: containers that wait for a word before they
  * begin, clients that the case closes, and a look at conmon's sockets.
  */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, constants, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { sys } from '../../src/native/sys.ts';
 import { AttachClient, attachPath, type ClientOptions } from './attach-client.ts';
 import type { Case } from './case.ts';
 import type { Container, ContainerOptions } from './container.ts';
@@ -45,6 +46,16 @@ export function acceptedClients(container: Container): number {
     .split('\n')
     .map((line) => line.trim().split(/\s+/))
     .filter(([, , , , type, state, inode]) => type === '0005' && state === '03' && inodes.has(inode)).length;
+}
+
+/** Bytes in a fifo that its reader has not read yet. Throws ENXIO when it has no reader. */
+export function waitingBytes(path: string): number {
+  const fd = openSync(path, constants.O_WRONLY | constants.O_NONBLOCK);
+  try {
+    return sys.fionread(fd);
+  } finally {
+    closeSync(fd);
+  }
 }
 
 /** Waits until a number is not 0 and stays the same for a while. @returns it. */
