@@ -54,9 +54,12 @@ function latin1(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1');
 }
 
+/** Two or three numbers, as conmon C's scanf reads them: what follows the last is not looked at. */
+const NUMBERS = /^[ \t\v\f\r]*([+-]?\d+)[ \t\v\f\r]+([+-]?\d+)(?:[ \t\v\f\r]+([+-]?\d+))?/;
+
 /** A text says what is wrong with the line. */
 function parseLine(fifo: ControlFifo, line: string): ControlCommand | string {
-  const fields = /^\s*([+-]?\d{1,9})\s+([+-]?\d{1,9})(?:\s+([+-]?\d{1,9}))?/.exec(line);
+  const fields = NUMBERS.exec(line);
   const numbers = (fields ?? []).slice(1).filter((field) => field !== undefined);
   if (fifo === 'winsz') {
     if (numbers.length < 2) return 'Failed to parse window size';

@@ -46,7 +46,6 @@ export class ConsoleSocket {
     this.path = path;
     this.#fd = fd;
     this.#onReady = onReady;
-    this.#startWatch();
   }
 
   /** Listens at a new path in `directory`. `onReady` says when {@link receive} is worth a try. Throws ConmonError CONSOLE. */
@@ -60,12 +59,21 @@ export class ConsoleSocket {
       path = `${directory}/conmon-term.${randomName()}`;
       result = sys.bind(fd, path);
     }
-    if (result >= 0) result = sys.listen(fd, 1);
     if (result < 0) {
       sys.close(fd);
       throw new ConmonError('CONSOLE', `Failed to bind to console-socket ${path}:`, { reason: sys.strerror(result) });
     }
-    return new ConsoleSocket(sys, diag, path, fd, onReady);
+    const socket = new ConsoleSocket(sys, diag, path, fd, onReady);
+    try {
+      result = sys.listen(fd, 1);
+      if (result < 0)
+        throw new ConmonError('CONSOLE', 'Failed to listen on console-socket', { reason: sys.strerror(result) });
+      socket.#startWatch();
+    } catch (error) {
+      socket.close();
+      throw error;
+    }
+    return socket;
   }
 
   /**
@@ -101,7 +109,13 @@ export class ConsoleSocket {
   /** Takes the first connection; no other is wanted. */
   #accept(): boolean {
     const fd = this.#sys.accept4(this.#fd, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    if (fd < 0) return false;
+    if (fd === EAGAIN) return false;
+    if (fd < 0) {
+      this.close(); // or we would be called again and again
+      throw new ConmonError('CONSOLE', 'Failed to accept console-socket connection:', {
+        reason: this.#sys.strerror(fd),
+      });
+    }
     this.#stopWatch();
     this.#sys.close(this.#fd);
     this.#unlink();

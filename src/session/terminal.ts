@@ -3,6 +3,7 @@
  */
 
 import type { Diag } from '../diag/diag.ts';
+import { ConmonError } from '../diag/error.ts';
 import { F_DUPFD_CLOEXEC } from '../native/constants.ts';
 import type { Sys } from '../native/sys.ts';
 
@@ -15,13 +16,20 @@ export class Terminal {
   readonly #diag: Diag;
   readonly #controlFd: number;
 
-  /** Takes `masterFd` over; `outputFd` and `inputFd` are handed on to others, who close them. */
+  /**
+   * Takes `masterFd` over; `outputFd` and `inputFd` are handed on to others, who close them. Throws ConmonError CONSOLE
+   * when the machine has no fds left; all are closed then.
+   */
   constructor(sys: Sys, diag: Diag, masterFd: number) {
     this.#sys = sys;
     this.#diag = diag;
     this.#controlFd = masterFd;
     this.outputFd = sys.fcntl(masterFd, F_DUPFD_CLOEXEC, 3);
     this.inputFd = sys.fcntl(masterFd, F_DUPFD_CLOEXEC, 3);
+    if (this.inputFd >= 0 && this.outputFd >= 0) return;
+    for (const fd of [masterFd, this.outputFd, this.inputFd]) if (fd >= 0) sys.close(fd);
+    const reason = sys.strerror(Math.min(this.outputFd, this.inputFd));
+    throw new ConmonError('CONSOLE', 'Failed to dup console file descriptor:', { reason });
   }
 
   /** 0 to 1000 each; 0x0 is what a terminal of unknown size has. */
