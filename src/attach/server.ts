@@ -94,22 +94,30 @@ export class AttachServer {
     this.#patience = new Patience(parts.stallTimeoutMs);
   }
 
-  /** Runs until the container is gone and its last bytes are with the clients. */
+  /** Runs until the container is gone and its last bytes are with the clients. Throws only for bugs; nobody is left waiting then. */
   run(): void {
-    this.#takeMessages();
-    // Main has asked for us when the first client came; a worker that takes over finds what its predecessor left.
-    if (!this.#parts.source.active) this.#parts.source.request();
-    this.#requested = true;
-    for (;;) {
-      this.#enterRing();
-      const progress = this.#sendAll();
-      if (this.#finished()) break;
-      if (++this.#roundsUnpolled >= ROUNDS_UNPOLLED_MAX) this.#poll(0);
-      else if (!progress) this.#wait();
+    try {
+      this.#serveAll();
+    } catch (error) {
+      for (const { fd } of this.#clients) this.#parts.sys.close(fd);
+      throw error; // main gives our place in the ring back
     }
     for (const client of [...this.#clients]) this.#remove(client);
     this.#parts.stdin.abandon();
     this.#parts.source.leave();
+  }
+
+  #serveAll(): void {
+    this.#takeMessages();
+    // Main has asked the ring for us when the first client came. Asking again would forget what came since.
+    this.#requested = true;
+    for (;;) {
+      this.#enterRing();
+      const progress = this.#sendAll();
+      if (this.#finished()) return;
+      if (++this.#roundsUnpolled >= ROUNDS_UNPOLLED_MAX) this.#poll(0);
+      else if (!progress) this.#wait();
+    }
   }
 
   #enterRing(): void {

@@ -7,6 +7,8 @@ import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import type { Diag, DiagPlan } from '../diag/diag.ts';
 import { errorText } from '../diag/error.ts';
 import type { AttachCounters, AttachTask, ToAttachWorker } from '../proto/attach-messages.ts';
+import { RingConsumer } from '../ring/consumer.ts';
+import { ATTACH_CONSUMER } from '../ring/layout.ts';
 import type { LogWorker } from './log-worker.ts';
 import type { WorkerPool } from './pool.ts';
 
@@ -28,6 +30,8 @@ export class AttachWorker {
   readonly #plan: AttachPlan;
   readonly #onEnded: (counters: AttachCounters | undefined) => void;
   #port: MessagePort | undefined;
+  /** The container's stdin is a worker's, perhaps of one that died with it. */
+  #stdinTold = false;
   #ending = false;
   #deaths = 0;
 
@@ -49,6 +53,7 @@ export class AttachWorker {
 
   /** Hands the container's stdin over; -1 = it has none. */
   stdin(fd: number): void {
+    this.#stdinTold = true;
     this.#tell({ kind: 'stdin', fd });
   }
 
@@ -80,17 +85,23 @@ export class AttachWorker {
     );
   }
 
-  /** Its clients' sockets died with nobody to close them; a new worker serves new clients, without the container's stdin. */
+  /**
+   * The ring must not wait for one who reads no more. A new worker serves new clients; the container's stdin has died
+   * with the old one: nobody knows whether it had closed it.
+   */
   #died(error: unknown): void {
     this.#deaths++;
     this.#diag.error(`attach worker died (${this.#deaths} of ${DEATHS_MAX}): ${errorText(error)}`);
     this.#port?.close();
+    const { memory, geometry, doorbell } = this.#log;
+    new RingConsumer(memory, geometry.capacityBytes, ATTACH_CONSUMER, doorbell).leave();
     if (this.#ending || this.#deaths >= DEATHS_MAX) {
       this.#finish(undefined);
       return;
     }
+    this.#log.keepForClients();
     this.#start();
-    this.stdin(-1);
+    if (this.#stdinTold) this.stdin(-1);
   }
 
   #finish(counters: AttachCounters | undefined): void {

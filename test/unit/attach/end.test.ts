@@ -176,3 +176,22 @@ t.test(
     t.same(new Set(rig.timeouts), new Set([-1]));
   },
 );
+
+t.test('a bug that ends the server closes its clients’ sockets', async (t) => {
+  const rig = new Rig();
+  const clients = [rig.connect(), rig.connect()];
+  t.throws(
+    () =>
+      rig.run(() => {
+        rig.sys.recvmsg = () => {
+          throw new Error('a bug');
+        };
+        clients[0]?.send('x');
+      }),
+    { message: 'a bug' },
+  );
+  t.same(
+    clients.map(({ closed }) => closed),
+    [true, true],
+  );
+});

@@ -214,9 +214,10 @@ export class Rig {
     this.server = new AttachServer(parts);
   }
 
-  /** Runs the server; each step happens when it would sleep. */
+  /** Runs the server; each step happens when it would sleep. The ring was asked to let it in, as main does. */
   run(...steps: readonly Step[]): void {
     this.#steps = [...steps];
+    if (!this.kept) this.source.request();
     this.server.run();
     if (this.#steps.length > 0) throw new Error(`the server ended with ${this.#steps.length} steps to come`);
   }
