@@ -27,6 +27,7 @@ import { AttachFiles } from './session/attach-files.ts';
 import { Environment } from './session/environment.ts';
 import { replaceFile } from './session/exit-files.ts';
 import { type Launch, parseLaunch, pipeFd } from './session/launch.ts';
+import { NotifyRelay } from './session/notify-relay.ts';
 import { lowerOomScore } from './session/oom-score.ts';
 import { Reaper } from './session/reaper.ts';
 import { type Output, Session, type StartOutput } from './session/session.ts';
@@ -108,7 +109,7 @@ function prepare(launch: Launch, options: Options, diag: Diag): Prepared {
   // The launcher has read the start pipe; only an exec with attach waits for it once more.
   if (startFd > 2 && !options.execAttach) sys.close(startFd);
   const ours = new Set([syncFd, startFd, attachFd, launch.statusFd, launch.environFd]);
-  refuseWhatIsNotThereYet(options, diag);
+  refuseWhatIsNotThereYet(options);
   const logFiles = options.logTargets.flatMap((target) =>
     target.driver === 'k8s-file' ? [{ driver: target.driver, path: target.path, fd: openLog(target.path) }] : [],
   );
@@ -129,12 +130,11 @@ function prepare(launch: Launch, options: Options, diag: Diag): Prepared {
 }
 
 /** A log that would silently stay empty, or be cut where it should be kept, is no log: better no container. */
-function refuseWhatIsNotThereYet(options: Options, diag: Diag): void {
+function refuseWhatIsNotThereYet(options: Options): void {
   for (const { driver } of options.logTargets)
     if (driver === 'journald' || driver === 'json-file')
       throw new Error(`Log driver ${driver} is not supported by this version`);
   if (options.logRotate) throw new Error('--log-rotate is not supported by this version');
-  if (options.sdnotifySocket !== undefined) diag.warn('--sdnotify-socket has no effect in this version');
 }
 
 /** Nothing here waits; what goes wrong after the hand-over is told on the sync pipe, by the session. */
@@ -146,6 +146,7 @@ function runSession(options: Options, diag: Diag, prepared: Prepared): void {
   sys.prctlSetName('conmon');
   writeOwnPidFile(options);
   const reaper = new Reaper(sys, diag);
+  const notifyRelay = openNotifyRelay(options, diag);
   const attachFiles = options.bundle === undefined || stdio === undefined ? undefined : new AttachFiles(sys, options);
   const session = new Session({
     sys,
@@ -158,6 +159,7 @@ function runSession(options: Options, diag: Diag, prepared: Prepared): void {
     syncPipe: new SyncPipe(sys, diag, syncKey(options.apiVersion, options.exec), syncFd),
     stdio,
     attachFiles,
+    notifyRelay,
     temporaryDir: process.env['TMPDIR'] ?? '/tmp',
     leakedFds: prepared.leakedFds,
     oomScoreAdj,
@@ -178,6 +180,12 @@ function runSession(options: Options, diag: Diag, prepared: Prepared): void {
   };
   if (options.execAttach) waitForClient(options, diag, prepared, start);
   else start();
+}
+
+/** With passthrough too: a service whose output goes to the journal by itself says when it is ready all the same. */
+function openNotifyRelay({ sdnotifySocket, bundle, exec }: Options, diag: Diag): NotifyRelay | undefined {
+  if (sdnotifySocket === undefined || bundle === undefined || exec) return undefined;
+  return new NotifyRelay(sys, diag, bundle, sdnotifySocket);
 }
 
 /** The caller reads it as soon as it knows that conmon is ready. */

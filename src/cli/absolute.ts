@@ -24,6 +24,8 @@ export function absoluteOptions(options: Options, cwd: () => string): Options {
     execProcessSpec: perhaps(options.execProcessSpec),
     restorePath: perhaps(options.restorePath),
     socketDirPath: absolute(options.socketDirPath),
+    // '@NAME' is how the service manager writes an abstract socket: no path (src/session/notify-relay.ts refuses it).
+    sdnotifySocket: options.sdnotifySocket?.startsWith('@') ? options.sdnotifySocket : perhaps(options.sdnotifySocket),
   });
 }
 

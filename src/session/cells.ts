@@ -182,6 +182,7 @@ export function failCreate(session: Session, reason: string): State {
   session.console?.close();
   session.stopListening?.();
   session.parts.attachFiles?.remove();
+  session.parts.notifyRelay?.remove();
   session.output?.end(false);
   return waitForExitCommand(session);
 }
@@ -200,6 +201,7 @@ export function forwardToRuntime(session: Session, event: { signal: number }): S
   if (session.runtimePid <= 0) {
     session.status = 1;
     session.parts.attachFiles?.remove();
+    session.parts.notifyRelay?.remove();
     return done(session);
   }
   session.parts.sys.kill(session.runtimePid, event.signal);
@@ -242,6 +244,7 @@ export function finish(session: Session): State {
   const { options, sys, diag, syncPipe, leakedFds } = session.parts;
   for (const fd of leakedFds) sys.close(fd);
   session.stopListening?.();
+  session.parts.notifyRelay?.finish();
   if (session.parts.attachFiles) sys.close(session.parts.attachFiles.listenFd);
   session.status = session.containerStatus & 0xff;
   for (const failure of writeExitFiles(options, session.containerStatus)) {

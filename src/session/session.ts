@@ -12,6 +12,7 @@ import type { AttachFiles } from './attach-files.ts';
 import type { ConsoleSocket } from './console-socket.ts';
 import type { Environment } from './environment.ts';
 import type { Launch } from './launch.ts';
+import type { NotifyRelay } from './notify-relay.ts';
 import type { Reaper } from './reaper.ts';
 import { type SessionEvent, type State, step } from './state.ts';
 import type { Stdio } from './stdio.ts';
@@ -48,6 +49,8 @@ export interface SessionParts {
   readonly stdio: Stdio | undefined;
   /** Undefined without a bundle, or with passthrough: nobody can attach. */
   readonly attachFiles: AttachFiles | undefined;
+  /** With --sdnotify-socket and a bundle; not for an exec, whose container has one already. */
+  readonly notifyRelay: NotifyRelay | undefined;
   /** Where the console socket goes. */
   readonly temporaryDir: string;
   /** Fds that the caller left open for the container, ascending: kept for the runtime, closed before the exit notice. */

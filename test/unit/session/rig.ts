@@ -86,6 +86,7 @@ export class SessionRig {
       syncPipe: new SyncPipe(sys, this.complaints.diag, syncKey(all.apiVersion, all.exec), SYNC_FD),
       stdio: plan.passthrough ? undefined : this.#stdio(),
       attachFiles: undefined,
+      notifyRelay: undefined,
       temporaryDir: this.dir,
       leakedFds: LEAKED_FDS,
       cwdFd,
