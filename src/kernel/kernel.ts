@@ -1,5 +1,5 @@
 /**
- * Loads kernel.wasm over a session's shared memory. Runs on the log thread (and in tests). The module is 1 KB; it is
+ * Loads kernel.wasm over a session's shared memory. Runs on the log thread (and in tests). The module is 3 KB; it is
  * compiled where it is used, which costs less than posting a compiled one.
  */
 
@@ -7,12 +7,21 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { libexecDir } from '../native/libexec.ts';
 
-/** The kernel's exports; addresses are byte offsets into the shared memory. Behaviour: assembly/k8s.ts. */
+/** The kernel's exports; addresses are byte offsets into the shared memory. Behaviour: assembly/. */
 export interface Kernel {
   /** @returns bytes taken of `length` at `source`; fewer when the output, which ends at `outEnd`, is full. */
   k8s(state: number, source: number, length: number, outEnd: number): number;
   /** Closes an open record as partial. @returns 1 when there was one. */
   k8sFlush(state: number): number;
+  /** As {@link k8s}, for json-file records. Behaviour: assembly/json.ts. */
+  json(state: number, source: number, length: number, outEnd: number): number;
+  /** Closes an open record as partial. `last` = 1: what is left of a cut UTF-8 sequence goes out too. @returns 1 when there was one. */
+  jsonFlush(state: number, last: 0 | 1): number;
+  /**
+   * Writes the offset behind each newline to the u32 words at `table`, at most `max`. Behaviour: assembly/scan.ts.
+   * @returns how many.
+   */
+  scan(source: number, length: number, table: number, max: number): number;
 }
 
 const PAGE_BYTES = 65536;

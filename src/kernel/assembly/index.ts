@@ -4,4 +4,6 @@
  * thread that takes over goes on where the last one stopped.
  */
 
+export { json, jsonFlush } from './json';
 export { k8s, k8sFlush } from './k8s';
+export { scan } from './scan';
