@@ -34,8 +34,20 @@
 #define CLOSE_RANGE_CLOEXEC (1U << 2)
 #endif
 
-#define MAX_ARGS 12
-#define MAX_FDS_IN_MESSAGE 16
+/* Linux 5.7; the kernel headers of Debian 12 have it, older ones do not. */
+#ifndef CLONE_INTO_CGROUP
+#define CLONE_INTO_CGROUP 0x200000000ULL
+#endif
+
+/* sched.h has them only beside functions that clash with nothing here but are not used. */
+#define CLONE_VM_FLAG 0x100ULL
+#define CLONE_VFORK_FLAG 0x4000ULL
+
+#define MAX_ARGS 14
+/* The kernel's own bound, SCM_MAX_FD. */
+#define MAX_FDS_IN_MESSAGE 253
+/* Fds that spawn places at numbers of their own. */
+#define MAX_MAPPED_FDS 256
 
 /* The arguments of one call. `bad` is set when one has the wrong type: the call then answers -EINVAL and does nothing. */
 struct args {
@@ -386,11 +398,16 @@ struct child {
 	size_t oom_score_length;
 	struct rlimit nofile;
 	int cwd;
+	int new_session;
+	int cgroup;
 	volatile int error;
 };
 
+/* What runs between vfork and exec shares the parent's stack: a sanitizer's notes about it would be left to the parent. */
+#define IN_CHILD __attribute__((no_sanitize_address))
+
 /* Decimal digits of a positive number and a NUL; async-signal-safe. `out` holds at least 12 bytes. */
-static void decimal(int value, char *out)
+IN_CHILD static void decimal(int value, char *out)
 {
 	char digits[12];
 	int n = 0;
@@ -404,7 +421,7 @@ static void decimal(int value, char *out)
 
 /* Everything between two kept descriptors, and above the last, is closed by the exec. Without close_range (before
  * Linux 5.11) the O_CLOEXEC that everything of ours is opened with has to do. */
-static void close_the_gaps(const struct child *c)
+IN_CHILD static void close_the_gaps(const struct child *c)
 {
 	unsigned from = 3;
 	for (size_t i = 0; i < c->keep_count; i++) {
@@ -416,8 +433,30 @@ static void close_the_gaps(const struct child *c)
 	(void)syscall(SYS_close_range, from, UINT_MAX, CLOSE_RANGE_CLOEXEC);
 }
 
+/* A source that lies where another fd is to go is moved out of the way first, so that the map's order does not matter. */
+IN_CHILD static int place_fds(const struct child *c)
+{
+	int sources[MAX_MAPPED_FDS], top = STDERR_FILENO;
+
+	for (size_t i = 0; i < c->map_count; i++)
+		if (c->map[2 * i] > top)
+			top = c->map[2 * i];
+	for (size_t i = 0; i < c->map_count; i++) {
+		sources[i] = c->map[2 * i + 1];
+		if (sources[i] <= top && sources[i] != c->map[2 * i] &&
+		    (sources[i] = fcntl(sources[i], F_DUPFD_CLOEXEC, top + 1)) < 0)
+			return -1;
+	}
+	for (size_t i = 0; i < c->map_count; i++) {
+		int target = c->map[2 * i];
+		if (target == sources[i] ? fcntl(target, F_SETFD, 0) < 0 : dup2(sources[i], target) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 /* Runs in the child of vfork, on the parent's memory: async-signal-safe calls only, no return. */
-static __attribute__((noreturn)) void run_child(struct child *c)
+IN_CHILD static __attribute__((noreturn)) void run_child(struct child *c)
 {
 	/* The kernel's call, not libc's, which refuses its own two (32 and 33): a caller may have left those ignored too. */
 	static const unsigned long standard[8];
@@ -425,11 +464,10 @@ static __attribute__((noreturn)) void run_child(struct child *c)
 		(void)syscall(SYS_rt_sigaction, s, standard, NULL, _NSIG / 8); /* SIGKILL and SIGSTOP refuse: as they should */
 	if (c->death_signal != 0 && prctl(PR_SET_PDEATHSIG, (unsigned long)c->death_signal, 0UL, 0UL, 0UL) < 0)
 		goto fail;
-	for (size_t i = 0; i < c->map_count; i++) {
-		int target = c->map[2 * i], source = c->map[2 * i + 1];
-		if (target == source ? fcntl(target, F_SETFD, 0) < 0 : dup2(source, target) < 0)
-			goto fail;
-	}
+	if (c->new_session && setsid() < 0)
+		goto fail;
+	if (place_fds(c) < 0)
+		goto fail;
 	close_the_gaps(c);
 	for (size_t i = 0; i < c->keep_count; i++)
 		(void)fcntl(c->keep[i], F_SETFD, 0); /* closed by the caller meanwhile: nothing to keep */
@@ -456,18 +494,53 @@ fail:
 	_exit(127);
 }
 
-static __attribute__((noinline)) pid_t vfork_and_run(struct child *c)
+/*
+ * vfork into a cgroup of version 2. The system call is made right here: libc has no wrapper, and its syscall() would
+ * return into a stack that the child has used meanwhile.
+ */
+IN_CHILD static inline __attribute__((always_inline)) long vfork_into(int cgroup)
 {
-	pid_t pid = vfork();
+	struct {
+		uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup;
+	} how = {.flags = CLONE_VM_FLAG | CLONE_VFORK_FLAG | CLONE_INTO_CGROUP, .exit_signal = SIGCHLD, .cgroup = (uint64_t)cgroup};
+#if defined(__x86_64__)
+	long result;
+	__asm__ volatile("syscall" : "=a"(result) : "0"((long)SYS_clone3), "D"(&how), "S"(sizeof(how)) : "rcx", "r11", "memory");
+	return result;
+#elif defined(__aarch64__)
+	register long number __asm__("x8") = SYS_clone3;
+	register long first __asm__("x0") = (long)&how;
+	register long second __asm__("x1") = (long)sizeof(how);
+	__asm__ volatile("svc 0" : "+r"(first) : "r"(number), "r"(second) : "memory");
+	return first;
+#else
+	(void)how;
+	return -ENOSYS;
+#endif
+}
+
+IN_CHILD static __attribute__((noinline)) pid_t vfork_and_run(struct child *c)
+{
+	pid_t pid;
+	if (c->cgroup >= 0) {
+		long result = vfork_into(c->cgroup);
+		if (result == 0)
+			run_child(c);
+		if (result < 0)
+			errno = (int)-result;
+		return result < 0 ? -1 : (pid_t)result;
+	}
+	pid = vfork();
 	if (pid == 0)
 		run_child(c);
 	return pid;
 }
 
 /*
- * spawn(path, argv, envp, fdMap, keepFds, deathSignal, listenPidOffset, oomScoreAdj, nofileSoft, nofileHard, cwdFd)
+ * spawn(path, argv, envp, fdMap, keepFds, deathSignal, listenPidOffset, oomScoreAdj, nofileSoft, nofileHard, cwdFd,
+ * newSession, cgroupFd)
  * argv, envp: NUL-terminated strings one after the other; fdMap: Int32Array of {child fd, our fd}; keepFds: Int32Array,
- * ascending. A failed execve answers -errno and leaves no zombie.
+ * ascending; cgroupFd: a directory of cgroup v2, or -1. A failed execve answers -errno and leaves no zombie.
  */
 static napi_value sys_spawn(napi_env env, napi_callback_info info)
 {
@@ -478,7 +551,8 @@ static napi_value sys_spawn(napi_env env, napi_callback_info info)
 	int death_signal = arg_int(&a, 5), listen_pid_offset = arg_int(&a, 6);
 	arg_text(&a, 7, &oom_score);
 	double nofile_soft = arg_double(&a, 8), nofile_hard = arg_double(&a, 9);
-	int cwd = arg_int(&a, 10);
+	int cwd = arg_int(&a, 10), new_session = arg_int(&a, 11), cgroup = arg_int(&a, 12);
+	REFUSE_IF(env, map.length / 8 > MAX_MAPPED_FDS);
 	REFUSE_IF(env, a.bad || argv.length == 0 || argv.data[argv.length - 1] != '\0' || map.length % 8 != 0 || keep.length % 4 != 0);
 	REFUSE_IF(env, envp.length > 0 && envp.data[envp.length - 1] != '\0');
 	REFUSE_IF(env, listen_pid_offset >= 0 && (size_t)listen_pid_offset + 12 > envp.length);
@@ -498,6 +572,8 @@ static napi_value sys_spawn(napi_env env, napi_callback_info info)
 		.nofile = {.rlim_cur = nofile_soft < 0 ? RLIM_INFINITY : (rlim_t)nofile_soft,
 			   .rlim_max = nofile_hard < 0 ? RLIM_INFINITY : (rlim_t)nofile_hard},
 		.cwd = cwd,
+		.new_session = new_session,
+		.cgroup = cgroup,
 		.error = 0,
 	};
 	if (c.argv == NULL || c.envp == NULL) {
@@ -597,6 +673,17 @@ static napi_value sys_accept4(napi_env env, napi_callback_info info)
 	int fd = arg_int(&a, 0), flags = arg_int(&a, 1);
 	REFUSE_IF(env, a.bad);
 	ANSWER(env, accept4(fd, NULL, NULL, flags));
+}
+
+/* getsockopt(fd, name, out: Int32Array): SOL_SOCKET; answers how many bytes were given */
+static napi_value sys_getsockopt(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	int fd = arg_int(&a, 0), name = arg_int(&a, 1);
+	struct bytes out = arg_bytes(&a, 2);
+	socklen_t length = (socklen_t)out.length;
+	REFUSE_IF(env, a.bad || out.length > INT32_MAX);
+	ANSWER(env, getsockopt(fd, SOL_SOCKET, name, out.data, &length) < 0 ? -1 : (long)length);
 }
 
 /* shutdown(fd, how) */
@@ -767,6 +854,7 @@ NAPI_MODULE_INIT()
 		{"connect", sys_connect},
 		{"listen", sys_listen},
 		{"accept4", sys_accept4},
+		{"getsockopt", sys_getsockopt},
 		{"shutdown", sys_shutdown},
 		{"sendmsg", sys_sendmsg},
 		{"sendPacket", sys_send_packet},

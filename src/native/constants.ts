@@ -12,6 +12,8 @@ export const EIO = -5;
 export const EPIPE = -32;
 export const ENOENT = -2;
 export const EADDRINUSE = -98;
+export const ECONNREFUSED = -111;
+export const ENOTSOCK = -88;
 
 export const SIGINT = 2;
 export const SIGQUIT = 3;
@@ -38,6 +40,8 @@ export const F_SETFL = 4;
 export const F_DUPFD_CLOEXEC = 1030;
 export const F_SETPIPE_SZ = 1031;
 export const F_GETPIPE_SZ = 1032;
+/** Only a memfd, or another file in memory, has seals. */
+export const F_GET_SEALS = 1034;
 export const FD_CLOEXEC = 1;
 
 export const PR_SET_PDEATHSIG = 1;
@@ -57,6 +61,10 @@ export const SOCK_CLOEXEC = O_CLOEXEC;
 export const SHUT_RD = 0;
 export const SHUT_WR = 1;
 export const SHUT_RDWR = 2;
+
+/** getsockopt: who is at the other end, and a pidfd of it (Linux 6.5). */
+export const SO_PEERCRED = 17;
+export const SO_PEERPIDFD = 77;
 
 export const MSG_TRUNC = 0x20;
 export const MSG_DONTWAIT = 0x40;

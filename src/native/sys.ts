@@ -22,9 +22,9 @@ export interface SpawnSpec {
   readonly argv: Uint8Array;
   /** NUL-terminated `NAME=value` strings one after the other. */
   readonly envp: Uint8Array;
-  /** Pairs of (child's fd, our fd), done one after the other; the child's are 0, 1 and 2. Equal numbers keep that fd open. */
+  /** Pairs of (child's fd, our fd), at most 256, in any order. Equal numbers keep that fd open. */
   readonly fdMap: Int32Array;
-  /** Fds >= 3 that stay open in the child at the same numbers, ascending; all others are closed. */
+  /** Fds >= 3 that stay open in the child, ascending, those of `fdMap` by the child's number; all others are closed. */
   readonly keepFds: Int32Array;
   /** Signal the child gets when the calling thread ends; 0 = none. Spawn from the main thread only (design, section 6). */
   readonly deathSignal: number;
@@ -37,6 +37,10 @@ export interface SpawnSpec {
   readonly nofileHard: number;
   /** The child's working directory; absent or -1 = ours. */
   readonly cwdFd?: number;
+  /** The child leads a session and process group of its own; absent = it stays in ours. */
+  readonly newSession?: boolean;
+  /** A directory of cgroup v2 that the child is born in (clone3, CLONE_INTO_CGROUP); absent or -1 = ours. */
+  readonly cgroupFd?: number;
 }
 
 export interface Sys {
@@ -79,8 +83,10 @@ export interface Sys {
   connect(fd: number, path: string): SysResult;
   listen(fd: number, backlog: number): SysResult;
   accept4(fd: number, flags: number): SysResult;
+  /** getsockopt(2) at SOL_SOCKET into `out`; the bytes that were given. */
+  getsockopt(fd: number, name: number, out: Int32Array): SysResult;
   shutdown(fd: number, how: number): SysResult;
-  /** sendmsg(2) with `fds` as SCM_RIGHTS (at most 16, usually none). */
+  /** sendmsg(2) with `fds` as SCM_RIGHTS (at most 253, usually none). */
   sendmsg(fd: number, bytes: Uint8Array, offset: number, length: number, fds: Int32Array, flags: number): SysResult;
   /** sendmsg(2) of one byte, `type`, and the bytes as one message: an attach packet without a copy. */
   sendPacket(fd: number, type: number, bytes: Uint8Array, offset: number, length: number, flags: number): SysResult;
@@ -116,6 +122,8 @@ interface Addon extends Omit<Sys, 'spawn'> {
     nofileSoft: number,
     nofileHard: number,
     cwdFd: number,
+    newSession: number,
+    cgroupFd: number,
   ): SysResult;
 }
 
@@ -166,6 +174,8 @@ function open(): Sys {
         s.nofileSoft,
         s.nofileHard,
         s.cwdFd ?? -1,
+        s.newSession === true ? 1 : 0,
+        s.cgroupFd ?? -1,
       ),
   };
 }

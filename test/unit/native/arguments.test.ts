@@ -49,6 +49,7 @@ const harmless: Readonly<Record<string, readonly unknown[]>> = {
   connect: [NO_FD, join(dir, 'socket')],
   listen: [NO_FD, 1],
   accept4: [NO_FD, 0],
+  getsockopt: [NO_FD, 17, ints()],
   shutdown: [NO_FD, 0],
   sendmsg: [NO_FD, bytes(), 0, 16, new Int32Array(0), 0],
   sendPacket: [NO_FD, 2, bytes(), 0, 16, 0],

@@ -17,7 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SENT_FDS_MAX 64
+#define SENT_FDS_MAX 253
 
 extern char **environ;
 

@@ -1,19 +1,31 @@
 /** What a process that we spawn is given: exactly what was asked for, whatever our own process looks like. */
 import { spawn as spawnProcess } from 'node:child_process';
-import { chmodSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  constants as files,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  readlinkSync,
+  rmdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import t from 'tap';
 import { F_GETFD, FD_CLOEXEC, O_CLOEXEC, WNOHANG } from '../../../src/native/constants.ts';
 import { sys } from '../../../src/native/sys.ts';
-import { isRunning } from '../../helpers/proc.ts';
+import { isRunning, processInfo } from '../../helpers/proc.ts';
 import { waitFor, within } from '../../helpers/wait.ts';
 import { pipe } from './fake-sys.ts';
-import { block, report, spec, start } from './report.ts';
+import { block, ended, report, spec, start } from './report.ts';
 
 const { EACCES, EBADF, ECHILD, EINVAL, ENOENT, ENOEXEC, ENOTDIR, EPERM } = constants.errno;
 const { SIGKILL, SIGTERM } = constants.signals;
+const { O_DIRECTORY, O_RDONLY } = files;
 const HIGH_FD = 700;
 
 const dir = mkdtempSync(join(tmpdir(), 'conmon-spawn-'));
@@ -205,6 +217,50 @@ t.test('blocks that do not end with a NUL are refused', async (t) => {
   t.equal(sys.spawn(spec([], { fdMap: Int32Array.of(1) })), -EINVAL, 'half a pair');
   t.ok(noChildIsLeft());
 });
+
+t.test('fds go to their numbers in whatever order, also where another one of the map lies', async (t) => {
+  const [a, b] = [pipe(O_CLOEXEC), pipe(O_CLOEXEC)];
+  const names = [a.readFd, b.readFd].map((fd) => readlinkSync(`/proc/self/fd/${fd}`));
+  const [low, high] = [HIGH_FD, HIGH_FD + 1];
+  sys.dup3(a.readFd, low, O_CLOEXEC);
+  sys.dup3(b.readFd, high, O_CLOEXEC);
+  const { report: said } = await report([], { mapMore: [low, high, high, low], keepFds: Int32Array.of(low, high) });
+  t.same([...said.fds.keys()], [0, 1, 2, low, high]);
+  t.same([said.fds.get(low), said.fds.get(high)], names.toReversed(), 'they have changed places');
+  for (const fd of [low, high]) t.equal(sys.fcntl(fd, F_GETFD, 0), FD_CLOEXEC, 'ours stay');
+  for (const fd of [low, high, a.readFd, a.writeFd, b.readFd, b.writeFd]) sys.close(fd);
+});
+
+t.test('a child leads a session and a group of its own when it is asked to', async (t) => {
+  for (const newSession of [true, false]) {
+    const pid = start(['nap=10000'], { newSession });
+
+    const info = processInfo(pid);
+    t.equal(info?.sid === pid && info.pgid === pid, newSession);
+    sys.kill(pid, SIGKILL);
+    sys.waitpid(pid, 0, new Int32Array(1));
+  }
+});
+
+const cgroup2 = /^\S+ (\S+) cgroup2 /m.exec(readFileSync('/proc/self/mounts', 'latin1'))?.[1];
+if (cgroup2 !== undefined && process.getuid?.() === 0)
+  t.test('a child is born in the cgroup that it is given', async (t) => {
+    const path = join(cgroup2, `conmon-spawn-${process.pid}`);
+    mkdirSync(path);
+    t.teardown(() => rmdirSync(path));
+    const fd = openSync(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    const pid = start(['nap=10000'], { cgroupFd: fd });
+    t.equal(readFileSync(join(path, 'cgroup.procs'), 'latin1').trim(), String(pid));
+    sys.kill(pid, SIGKILL);
+    sys.waitpid(pid, 0, new Int32Array(1));
+    for (let i = 0; i < 50; i++) t.equal(await ended(start(['exit=7'], { cgroupFd: fd })), 7 << 8);
+    t.equal(sys.spawn(spec([], { cgroupFd: fd, path: join(dir, 'missing') })), -ENOENT);
+    const { report: said } = await report([], { cgroupFd: fd, argv: block('x', 'y') });
+    t.same(said.all('arg'), ['x', 'y']);
+    sys.close(fd);
+    t.equal(sys.spawn(spec([], { cgroupFd: fd })), -EBADF);
+    t.ok(noChildIsLeft());
+  });
 
 t.test('a hundred failed and a hundred good starts leave nothing behind', async (t) => {
   const fds = () => readFileSync('/proc/self/status', 'latin1').match(/FDSize:.*/)?.[0];
