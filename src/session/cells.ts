@@ -50,6 +50,7 @@ function executeRuntime(session: Session): State {
   const args = runtimeArgs(options, session.console?.path);
   diag.trace(`calling runtime args: ${args.join(' ')}`);
   const { envp, listenPidOffset } = environment.forRuntime([process.pid, launch.launcherPid], options.replaceListenPid);
+  session.expectedSince = session.parts.reaper.expect();
   const pid = sys.spawn({
     path: options.runtime,
     argv: toBlock(args),
@@ -165,9 +166,17 @@ export function afterRuntime(session: Session, event: { waitStatus: number }): S
   if (options.apiVersion || !options.exec) syncPipe.send(pid);
   session.output?.begin(sourcesOf(session), session.terminal?.inputFd ?? session.parts.stdio?.stdinFd ?? -1);
   if (options.timeoutSeconds > 0) session.postLater(options.timeoutSeconds, { type: 'timeout' });
-  reaper.watchStranger(pid, (waitStatus) => session.post({ type: 'containerExited', waitStatus }));
-  reaper.forgetUnknown();
+  reaper.watchStranger(pid, session.expectedSince ?? 0, (waitStatus) =>
+    session.post({ type: 'containerExited', waitStatus }),
+  );
+  stopExpecting(session);
   return 'running';
+}
+
+/** The container's pid is known, or there will be none. */
+function stopExpecting(session: Session): void {
+  if (session.expectedSince !== undefined) session.parts.reaper.settle();
+  session.expectedSince = undefined;
 }
 
 /** Tells the caller why there is no container, with the runtime's own words when it left some. No exit files then. */
@@ -178,6 +187,7 @@ export function failCreate(session: Session, reason: string): State {
   diag.error(reason);
   syncPipe.send(-1, words.length > 0 ? words : Buffer.from(reason));
   session.status = 1;
+  stopExpecting(session);
   session.cancelTimers();
   session.console?.close();
   session.stopListening?.();

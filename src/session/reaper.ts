@@ -5,10 +5,11 @@
  */
 
 import type { Diag } from '../diag/diag.ts';
+import { errorText } from '../diag/error.ts';
 import { ECHILD, ESRCH, WNOHANG } from '../native/constants.ts';
 import type { Sys } from '../native/sys.ts';
 
-/** Ends of unknown children that are kept; orphans of a fork bomb must not fill the memory. */
+/** Ends of unknown children that are kept, the latest ones; orphans of a fork bomb must not fill the memory. */
 const KEPT_MAX = 4096;
 /** How often a container that is no child of ours is probed. Engines' own start-time checks are no faster. */
 const PROBE_MS = 100;
@@ -19,38 +20,50 @@ export class Reaper {
   readonly #sys: Sys;
   readonly #diag: Diag;
   readonly #watched = new Map<number, OnExit>();
-  readonly #kept = new Map<number, number>();
+  readonly #kept = new Map<number, { readonly status: number; readonly moment: number }>();
   readonly #status = new Int32Array(1);
-  #probe: ReturnType<typeof setInterval> | undefined;
+  readonly #probes = new Set<ReturnType<typeof setInterval>>();
+  /** How many will ask for a child whose pid they do not know yet. */
+  #expecting = 0;
+  #moment = 0;
 
   constructor(sys: Sys, diag: Diag) {
     this.#sys = sys;
     this.#diag = diag;
   }
 
-  /** Calls `onExit` once, from {@link reap} or at once when the process has ended already. */
+  /**
+   * A child is about to be made whose pid is told later, and which may end before: from now on the ends of unknown
+   * children are kept, until {@link settle}. @returns the moment, for {@link watchStranger}.
+   */
+  expect(): number {
+    this.#expecting++;
+    return ++this.#moment;
+  }
+
+  /** Once for each {@link expect}. When nobody expects a child any longer, nothing unknown is kept. */
+  settle(): void {
+    this.#expecting--;
+    if (this.#expecting === 0) this.#kept.clear();
+  }
+
+  /** Calls `onExit` once, from {@link reap}, when a child that has just been started ends. */
   watch(pid: number, onExit: OnExit): void {
-    const status = this.#kept.get(pid);
-    if (status === undefined) {
-      this.#watched.set(pid, onExit);
-      return;
-    }
+    // Whatever is kept of this pid is about an earlier process.
     this.#kept.delete(pid);
-    onExit(status);
+    this.#watched.set(pid, onExit);
   }
 
   /**
-   * Watches a process that may not be ours: if the runtime did not leave it to us, its end is found by probing, and its
-   * status, which nobody but its parent can know, counts as 0 (as conmon C has it).
+   * Watches a process that was made after the moment `since` and may have ended already: `onExit` is called at once then.
+   * If the runtime did not leave it to us, its end is found by probing, and its status, which nobody but its parent can
+   * know, counts as 0 (as conmon C has it).
    */
-  watchStranger(pid: number, onExit: OnExit): void {
+  watchStranger(pid: number, since: number, onExit: OnExit): void {
+    const kept = this.#kept.get(pid);
     this.watch(pid, onExit);
-    if (this.#watched.has(pid) && !this.#isChild(pid)) this.#startProbe(pid);
-  }
-
-  /** Nothing unknown is kept from now on: every pid that matters is watched. */
-  forgetUnknown(): void {
-    this.#kept.clear();
+    if (kept !== undefined && kept.moment >= since) this.#deliver(pid, kept.status);
+    else if (!this.#isChild(pid)) this.#startProbe(pid);
   }
 
   /** Collects every child that has ended. Called on SIGCHLD, and after a spawn. */
@@ -68,16 +81,31 @@ export class Reaper {
 
   /** Stops probing; pids that are watched are forgotten. */
   close(): void {
-    clearInterval(this.#probe);
+    for (const probe of this.#probes) clearInterval(probe);
+    this.#probes.clear();
     this.#watched.clear();
   }
 
   #deliver(pid: number, status: number): void {
     const onExit = this.#watched.get(pid);
-    if (onExit !== undefined) {
-      this.#watched.delete(pid);
+    if (onExit === undefined) {
+      if (this.#expecting > 0) this.#keep(pid, status);
+      return;
+    }
+    this.#watched.delete(pid);
+    try {
       onExit(status);
-    } else if (this.#kept.size < KEPT_MAX) this.#kept.set(pid, status);
+    } catch (error) {
+      // A bug in one session's step must not keep the others from hearing of their children.
+      this.#diag.error(`internal error: ${(error instanceof Error && error.stack) || errorText(error)}`);
+    }
+  }
+
+  #keep(pid: number, status: number): void {
+    this.#kept.delete(pid);
+    const [oldest] = this.#kept.keys();
+    if (this.#kept.size >= KEPT_MAX && oldest !== undefined) this.#kept.delete(oldest);
+    this.#kept.set(pid, { status, moment: this.#moment });
   }
 
   /** A waitpid for one pid tells a child from a stranger without reading /proc. */
@@ -89,15 +117,16 @@ export class Reaper {
 
   #startProbe(pid: number): void {
     this.#diag.info(`Container process ${pid} is still alive but not a direct child`);
-    this.#probe = setInterval(() => {
-      if (!this.#watched.has(pid)) clearInterval(this.#probe);
+    const probe = setInterval(() => {
       // Its parent may have ended meanwhile and left it to us: then its status is had after all.
-      else if (this.#isChild(pid)) clearInterval(this.#probe);
-      else if (this.#sys.kill(pid, 0) === ESRCH) {
-        clearInterval(this.#probe);
+      if (this.#watched.has(pid) && !this.#isChild(pid)) {
+        if (this.#sys.kill(pid, 0) !== ESRCH) return;
         this.#diag.warn(`Container process ${pid} has exited, its status is not known: reporting 0`);
         this.#deliver(pid, 0);
       }
+      clearInterval(probe);
+      this.#probes.delete(probe);
     }, PROBE_MS);
+    this.#probes.add(probe);
   }
 }

@@ -70,6 +70,8 @@ export class Session {
   /** -1 when there is none (any longer). */
   runtimePid = -1;
   containerPid = -1;
+  /** Since when the container may have been made (Reaper.expect), while its pid is not known. */
+  expectedSince: number | undefined;
   /** Exit status of the container as callers see it; -1 after a timeout. */
   containerStatus = -1;
   timedOut = false;

@@ -37,18 +37,20 @@ t.test('SIGCHLD tells every end, also of fifty children at once', async (t) => {
 
 t.test('a child that ended before it was watched is told its status', async (t) => {
   const reaper = aReaper(t);
+  const since = reaper.expect();
   const pid = start(['exit=9']);
   await waitFor('its end', () => childrenOf(process.pid).length === 0);
   const told: number[] = [];
-  reaper.watchStranger(pid, (waitStatus) => told.push(exitStatus(waitStatus)));
+  reaper.watchStranger(pid, since, (waitStatus) => told.push(exitStatus(waitStatus)));
   t.same(told, [9]);
 });
 
 t.test('a signal that ends a child is told', async (t) => {
   const reaper = aReaper(t);
+  const since = reaper.expect();
   const told: number[] = [];
   const pid = start(['pause']);
-  reaper.watchStranger(pid, (waitStatus) => told.push(exitStatus(waitStatus)));
+  reaper.watchStranger(pid, since, (waitStatus) => told.push(exitStatus(waitStatus)));
   sys.kill(pid, 15);
   await waitFor('its end', () => told.length > 0);
   t.same(told, [143]);
@@ -56,6 +58,7 @@ t.test('a signal that ends a child is told', async (t) => {
 
 t.test('orphans are reaped; one that is watched is told its own status', async (t) => {
   const reaper = aReaper(t);
+  const since = reaper.expect();
   const runtime = start(['orphan=7', 'orphan=8', 'nap=100', 'exit=3']);
   let runtimeStatus = -1;
   reaper.watch(runtime, (waitStatus) => {
@@ -67,7 +70,7 @@ t.test('orphans are reaped; one that is watched is told its own status', async (
   });
   const told: number[] = [];
   // While the runtime lives the container is its child, not ours: it is probed, then inherited.
-  reaper.watchStranger(container?.pid ?? -1, (waitStatus) => told.push(exitStatus(waitStatus)));
+  reaper.watchStranger(container?.pid ?? -1, since, (waitStatus) => told.push(exitStatus(waitStatus)));
   await waitFor('the end of all', () => told.length > 0 && childrenOf(process.pid).length === 0);
   t.equal(runtimeStatus, 3);
   t.same(told, [7]);

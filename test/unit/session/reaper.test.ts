@@ -77,32 +77,85 @@ t.test('reap collects everything there is, in one go', async (t) => {
   t.equal(machine.ended.length, 0);
 });
 
-t.test('the end of a child that nobody has asked about yet is kept', async (t) => {
+t.test('the end of a child that is expected is kept until its pid is known', async (t) => {
   const machine = new Machine(t);
+  const since = machine.reaper.expect();
   machine.ended.push([10, 7 << 8], [11, 9]);
   machine.reaper.reap();
   const told: number[] = [];
-  machine.reaper.watch(10, (status) => told.push(status));
+  machine.reaper.watchStranger(10, since, (status) => told.push(status));
   t.same(told, [7 << 8], 'told at once');
-  machine.reaper.watchStranger(11, (status) => told.push(status));
+  machine.reaper.watchStranger(11, since, (status) => told.push(status));
   t.same(told, [7 << 8, 9]);
-  machine.reaper.watch(10, (status) => told.push(status));
+  machine.strangers.add(10);
+  machine.reaper.watchStranger(10, since, (status) => told.push(status));
   t.equal(told.length, 2, 'and only once');
 });
 
-t.test('unknown ends are not kept for ever', async (t) => {
+t.test('unknown ends are kept while somebody expects one, whoever else has settled', async (t) => {
   const machine = new Machine(t);
-  machine.ended.push([10, 7 << 8]);
+  machine.strangers.add(10);
+  machine.ended.push([10, 1]);
   machine.reaper.reap();
-  machine.reaper.forgetUnknown();
+  const first = machine.reaper.expect();
   let told = 0;
-  machine.reaper.watch(10, () => told++);
-  t.equal(told, 0);
+  machine.reaper.watchStranger(10, first, () => told++);
+  t.equal(told, 0, 'what ended before is about another process of that pid');
+  const second = machine.reaper.expect();
+  machine.ended.push([11, 7 << 8]);
+  machine.reaper.reap();
+  machine.reaper.settle();
+  machine.reaper.watchStranger(11, second, () => told++);
+  t.equal(told, 1, 'the other one still expects its own');
+  machine.ended.push([12, 7 << 8]);
+  machine.reaper.reap();
+  machine.reaper.settle();
+  machine.strangers.add(12);
+  machine.reaper.watchStranger(12, 0, () => told++);
+  t.equal(told, 1, 'nobody expected it any longer');
+});
+
+t.test('an end that was kept before somebody expected a child is not that of the child', async (t) => {
+  const machine = new Machine(t);
+  machine.strangers.add(10);
+  machine.reaper.expect();
+  machine.ended.push([10, 1], [20, 1]);
+  machine.reaper.reap();
+  const since = machine.reaper.expect();
+  const told: number[] = [];
+  machine.reaper.watchStranger(10, since, (status) => told.push(status));
+  machine.reaper.watch(20, (status) => told.push(status));
+  t.same(told, []);
+  machine.ended.push([20, 5 << 8]);
+  machine.reaper.reap();
+  t.same(told, [5 << 8], 'nor that of a child just started');
+});
+
+t.test('of a flood of unknown ends the last are kept', async (t) => {
+  const machine = new Machine(t);
+  const since = machine.reaper.expect();
   for (let pid = 1000; pid < 15_000; pid++) machine.ended.push([pid, 1]);
   machine.reaper.reap();
-  machine.reaper.watch(14_999, () => told++);
-  t.equal(told, 0, 'nor without bound');
-  t.equal(machine.ended.length, 0, 'but all are collected');
+  t.equal(machine.ended.length, 0, 'all are collected');
+  let told = 0;
+  machine.reaper.watchStranger(14_999, since, () => told++);
+  t.equal(told, 1);
+  machine.strangers.add(1000);
+  machine.reaper.watchStranger(1000, since, () => told++);
+  t.equal(told, 1, 'but not without bound');
+});
+
+t.test('a step that throws is told and does not keep others from hearing of their children', async (t) => {
+  const machine = new Machine(t);
+  const told: number[] = [];
+  machine.reaper.watch(1, () => {
+    throw new Error('a bug');
+  });
+  machine.reaper.watch(2, (status) => told.push(status));
+  machine.ended.push([1, 0], [2, 4]);
+  machine.reaper.reap();
+  t.same(told, [4]);
+  t.match(machine.complaints.lines, [/internal error: Error: a bug/]);
 });
 
 t.test('an end that is told may start and watch the next process', async (t) => {
@@ -132,7 +185,7 @@ t.test('a container that is our child is not probed', async (t) => {
   const machine = new Machine(t);
   machine.running.add(10);
   const before = timers();
-  machine.reaper.watchStranger(10, () => {});
+  machine.reaper.watchStranger(10, 0, () => {});
   t.equal(timers(), before, 'no probe was started');
   t.same(machine.complaints.lines, []);
 });
@@ -141,7 +194,7 @@ t.test('a container that has just ended is told at once', async (t) => {
   const machine = new Machine(t);
   machine.ended.push([10, 4 << 8]);
   const told: number[] = [];
-  machine.reaper.watchStranger(10, (status) => told.push(status));
+  machine.reaper.watchStranger(10, 0, (status) => told.push(status));
   t.same(told, [4 << 8]);
 });
 
@@ -149,7 +202,7 @@ t.test("a stranger's end is found by probing and counts as 0, with a warning", a
   const machine = new Machine(t);
   machine.strangers.add(10);
   const told: number[] = [];
-  machine.reaper.watchStranger(10, (status) => told.push(status));
+  machine.reaper.watchStranger(10, 0, (status) => told.push(status));
   t.match(machine.complaints.lines, [/Container process 10 is still alive but not a direct child/]);
   machine.strangers.delete(10);
   await waitFor('the probe', () => told.length > 0);
@@ -161,7 +214,7 @@ t.test('a stranger that may not be signalled is alive', async (t) => {
   const machine = new Machine(t);
   machine.killAnswer = -EPERM;
   const told: number[] = [];
-  machine.reaper.watchStranger(10, (status) => told.push(status));
+  machine.reaper.watchStranger(10, 0, (status) => told.push(status));
   await waitFor('some probes', () => machine.probes > 2);
   t.same(told, []);
   machine.killAnswer = -ESRCH;
@@ -172,7 +225,7 @@ t.test('a stranger that becomes ours is told its real status', async (t) => {
   const machine = new Machine(t);
   machine.strangers.add(10);
   const told: number[] = [];
-  machine.reaper.watchStranger(10, (status) => told.push(status));
+  machine.reaper.watchStranger(10, 0, (status) => told.push(status));
   machine.strangers.delete(10);
   machine.ended.push([10, 6 << 8]);
   await waitFor('the probe', () => told.length > 0);
@@ -183,7 +236,7 @@ t.test('close stops the probe', async (t) => {
   const machine = new Machine(t);
   machine.strangers.add(10);
   const before = timers();
-  machine.reaper.watchStranger(10, () => {});
+  machine.reaper.watchStranger(10, 0, () => {});
   t.equal(timers(), before + 1);
   machine.reaper.close();
   t.equal(timers(), before);
