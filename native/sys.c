@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -48,6 +49,10 @@
 #define MAX_FDS_IN_MESSAGE 253
 /* Fds that spawn places at numbers of their own. */
 #define MAX_MAPPED_FDS 256
+/* Of one sendmmsg; its arrays are on the stack, 25 KiB. */
+#define MAX_MESSAGES 128
+#define MAX_PARTS 8
+#define MAX_MESSAGE_PARTS 1024
 
 /* The arguments of one call. `bad` is set when one has the wrong type: the call then answers -EINVAL and does nothing. */
 struct args {
@@ -272,6 +277,17 @@ static napi_value sys_mkfifo(napi_env env, napi_callback_info info)
 	int mode = arg_int(&a, 1);
 	REFUSE_IF(env, a.bad);
 	ANSWER(env, mkfifo(path.data, (mode_t)mode));
+}
+
+/* memfdCreate(name, flags) */
+static napi_value sys_memfd_create(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	struct text name;
+	arg_text(&a, 0, &name);
+	int flags = arg_int(&a, 1);
+	REFUSE_IF(env, a.bad);
+	ANSWER(env, memfd_create(name.data, (unsigned)flags));
 }
 
 /* ---- waiting --------------------------------------------------------------------------------------------------- */
@@ -741,6 +757,33 @@ static napi_value sys_send_packet(napi_env env, napi_callback_info info)
 	ANSWER(env, sendmsg(fd, &message, flags));
 }
 
+/* sendmmsg(fd, bytes, parts: Uint32Array of {offset, length}, partsPerMessage, messages, flags): each message is that many
+ * parts of `bytes`, one after the other; answers how many messages were sent */
+static napi_value sys_sendmmsg(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	int fd = arg_int(&a, 0);
+	struct bytes b = arg_bytes(&a, 1), table = arg_bytes(&a, 2);
+	int per_message = arg_int(&a, 3), count = arg_int(&a, 4), flags = arg_int(&a, 5);
+	REFUSE_IF(env, a.bad || per_message < 1 || per_message > MAX_PARTS || count < 1 || count > MAX_MESSAGES);
+	size_t part_count = (size_t)per_message * (size_t)count;
+	REFUSE_IF(env, part_count > MAX_MESSAGE_PARTS || table.length < part_count * 2 * sizeof(uint32_t));
+	struct iovec parts[MAX_MESSAGE_PARTS];
+	struct mmsghdr messages[MAX_MESSAGES];
+	for (size_t i = 0; i < part_count; i++) {
+		uint32_t pair[2];
+		memcpy(pair, table.data + i * sizeof(pair), sizeof(pair));
+		REFUSE_IF(env, (uint64_t)pair[0] + pair[1] > b.length);
+		parts[i] = (struct iovec){.iov_base = b.data + pair[0], .iov_len = pair[1]};
+	}
+	memset(messages, 0, sizeof(messages[0]) * (size_t)count);
+	for (size_t i = 0; i < (size_t)count; i++) {
+		messages[i].msg_hdr.msg_iov = &parts[i * (size_t)per_message];
+		messages[i].msg_hdr.msg_iovlen = (size_t)per_message;
+	}
+	ANSWER(env, sendmmsg(fd, messages, (unsigned)count, flags));
+}
+
 /* recvmsg(fd, bytes, offset, length, fds: Int32Array(1 + n): [0] = count received, [1..] = fds, flags); fds arrive
  * close-on-exec; those that do not fit are closed by the kernel or by us. */
 static napi_value sys_recvmsg(napi_env env, napi_callback_info info)
@@ -838,6 +881,7 @@ NAPI_MODULE_INIT()
 		{"closeRange", sys_close_range},
 		{"fionread", sys_fionread},
 		{"mkfifo", sys_mkfifo},
+		{"memfdCreate", sys_memfd_create},
 		{"poll", sys_poll},
 		{"eventfd", sys_eventfd},
 		{"clockGettime", sys_clock_gettime},
@@ -858,6 +902,7 @@ NAPI_MODULE_INIT()
 		{"shutdown", sys_shutdown},
 		{"sendmsg", sys_sendmsg},
 		{"sendPacket", sys_send_packet},
+		{"sendmmsg", sys_sendmmsg},
 		{"recvmsg", sys_recvmsg},
 		{"watch", sys_watch},
 		{"unwatch", sys_unwatch},

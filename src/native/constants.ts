@@ -14,6 +14,8 @@ export const ENOENT = -2;
 export const EADDRINUSE = -98;
 export const ECONNREFUSED = -111;
 export const ENOTSOCK = -88;
+export const EMSGSIZE = -90;
+export const ENOBUFS = -105;
 
 export const SIGINT = 2;
 export const SIGQUIT = 3;
@@ -40,9 +42,14 @@ export const F_SETFL = 4;
 export const F_DUPFD_CLOEXEC = 1030;
 export const F_SETPIPE_SZ = 1031;
 export const F_GETPIPE_SZ = 1032;
+export const F_ADD_SEALS = 1033;
 /** Only a memfd, or another file in memory, has seals. */
 export const F_GET_SEALS = 1034;
+/** F_SEAL_SEAL, _SHRINK, _GROW and _WRITE: nothing about the file can change any longer. */
+export const F_SEAL_ALL = 0xf;
 export const FD_CLOEXEC = 1;
+export const MFD_CLOEXEC = 0x1;
+export const MFD_ALLOW_SEALING = 0x2;
 
 export const PR_SET_PDEATHSIG = 1;
 export const PR_SET_CHILD_SUBREAPER = 36;

@@ -59,6 +59,8 @@ export interface Sys {
   /** ioctl(FIONREAD): bytes waiting to be read. */
   fionread(fd: number): SysResult;
   mkfifo(path: string, mode: number): SysResult;
+  /** memfd_create(2): a file in memory; `name` is for /proc alone. Seals: fcntl F_ADD_SEALS. */
+  memfdCreate(name: string, flags: number): SysResult;
   /** poll(2) on `count` pairs of (fd, events | revents << 16); -1 waits for ever. EINTR answers 0: the caller rechecks. */
   poll(set: Int32Array, count: number, timeoutMs: number): SysResult;
   eventfd(initial: number, flags: number): SysResult;
@@ -90,6 +92,19 @@ export interface Sys {
   sendmsg(fd: number, bytes: Uint8Array, offset: number, length: number, fds: Int32Array, flags: number): SysResult;
   /** sendmsg(2) of one byte, `type`, and the bytes as one message: an attach packet without a copy. */
   sendPacket(fd: number, type: number, bytes: Uint8Array, offset: number, length: number, flags: number): SysResult;
+  /**
+   * sendmmsg(2) of `messages` messages of `partsPerMessage` parts (at most 8) each; `parts` has an offset into `bytes` and a
+   * length for every one. At most 128 messages and 1024 parts.
+   * @returns how many messages were sent; an error only when it was the first one's.
+   */
+  sendmmsg(
+    fd: number,
+    bytes: Uint8Array,
+    parts: Uint32Array,
+    partsPerMessage: number,
+    messages: number,
+    flags: number,
+  ): SysResult;
   /** recvmsg(2): fds[0] = how many arrived, fds[1..] = they, close-on-exec; those without room are closed. */
   recvmsg(fd: number, bytes: Uint8Array, offset: number, length: number, fds: Int32Array, flags: number): SysResult;
   /** tcgetattr(3) into at least 64 bytes; answers sizeof(struct termios). */

@@ -1,0 +1,123 @@
+/** Several datagrams with one call, and files in memory that travel with one. */
+import { constants } from 'node:os';
+import t from 'tap';
+import {
+  EAGAIN,
+  F_ADD_SEALS,
+  F_GET_SEALS,
+  F_GETFD,
+  F_SEAL_ALL,
+  FD_CLOEXEC,
+  MFD_ALLOW_SEALING,
+  MFD_CLOEXEC,
+  MSG_DONTWAIT,
+  MSG_NOSIGNAL,
+  SOCK_CLOEXEC,
+  SOCK_DGRAM,
+  SOCK_NONBLOCK,
+} from '../../../src/native/constants.ts';
+import { sys } from '../../../src/native/sys.ts';
+
+const { EBADF, EINVAL, ENOTSOCK, EPERM } = constants.errno;
+const FLAGS = MSG_DONTWAIT | MSG_NOSIGNAL;
+
+function pair(): [number, number] {
+  const fds = new Int32Array(2);
+  const result = sys.socketpair(SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, fds);
+  if (result < 0) throw new Error(sys.strerror(result));
+  t.teardown(() => {
+    for (const fd of fds) sys.close(fd);
+  });
+  return [fds[0] ?? -1, fds[1] ?? -1];
+}
+
+/** The datagrams that wait, as text. */
+function received(fd: number): string[] {
+  const texts: string[] = [];
+  const bytes = Buffer.alloc(1 << 16);
+  for (;;) {
+    const length = sys.recvmsg(fd, bytes, 0, bytes.length, new Int32Array(1), MSG_DONTWAIT);
+    if (length < 0) return texts;
+    texts.push(bytes.toString('latin1', 0, length));
+  }
+}
+
+t.test('each message is its parts, in order', async (t) => {
+  const [a, b] = pair();
+  const bytes = Buffer.from('-head-one-two-tail');
+  const parts = Uint32Array.of(1, 4, 6, 3, 14, 4, 1, 4, 10, 3, 14, 4);
+  t.equal(sys.sendmmsg(a, bytes, parts, 3, 2, FLAGS), 2);
+  t.same(received(b), ['headonetail', 'headtwotail']);
+});
+
+t.test('empty parts and empty messages are allowed', async (t) => {
+  const [a, b] = pair();
+  t.equal(sys.sendmmsg(a, Buffer.from('x'), Uint32Array.of(0, 0, 0, 1, 1, 0, 1, 0), 2, 2, FLAGS), 2);
+  t.same(received(b), ['x', '']);
+});
+
+t.test('shared memory is sent as it is', async (t) => {
+  const [a, b] = pair();
+  const shared = new Uint8Array(new SharedArrayBuffer(8));
+  shared.set(Buffer.from('ringring'));
+  t.equal(sys.sendmmsg(a, shared, Uint32Array.of(4, 4), 1, 1, FLAGS), 1);
+  t.same(received(b), ['ring']);
+});
+
+t.test('a full socket takes some, then none', async (t) => {
+  const [a, b] = pair();
+  const bytes = Buffer.alloc(1000, 'x');
+  const parts = new Uint32Array(2 * 128).map((_, i) => (i % 2 === 0 ? 0 : bytes.length));
+  let sent = 0;
+  let last: number;
+  do {
+    last = sys.sendmmsg(a, bytes, parts, 1, 128, FLAGS);
+    if (last > 0) sent += last;
+  } while (last > 0);
+  t.equal(last, EAGAIN);
+  t.ok(sent > 0 && sent % 128 !== 0, `${sent} messages, the last call took a part of its own`);
+  t.equal(received(b).length, sent);
+});
+
+t.test('counts and places outside of the buffers are refused', async (t) => {
+  const [a, b] = pair();
+  const bytes = Buffer.alloc(16);
+  const send = (parts: readonly number[], perMessage: number, messages: number) =>
+    sys.sendmmsg(a, bytes, Uint32Array.from(parts), perMessage, messages, FLAGS);
+  t.equal(send([0, 17], 1, 1), -EINVAL);
+  t.equal(send([16, 1], 1, 1), -EINVAL);
+  t.equal(send([0xffffffff, 0xffffffff], 1, 1), -EINVAL);
+  t.equal(send([0, 1, 0], 1, 2), -EINVAL, 'a table that is too short');
+  t.equal(send([0, 1], 0, 1), -EINVAL);
+  t.equal(send([0, 1], 1, 0), -EINVAL);
+  t.equal(send([0, 1], -1, -1), -EINVAL);
+  t.equal(send(new Array(18).fill(0), 9, 1), -EINVAL, 'more than 8 parts');
+  t.equal(send(new Array(2 * 129).fill(0), 1, 129), -EINVAL, 'more than 128 messages');
+  t.equal(send(new Array(2 * 8 * 128).fill(0), 8, 128), 128, 'the most');
+  t.equal(received(b).length, 128);
+  const odd = new Uint8Array(17).subarray(1);
+  t.equal(sys.sendmmsg(a, bytes, odd as unknown as Uint32Array, 1, 2, FLAGS), 2, 'a table at an odd address');
+  t.equal(sys.sendmmsg(700, bytes, Uint32Array.of(0, 1), 1, 1, FLAGS), -EBADF);
+});
+
+t.test('a file in memory can be sealed and travels with a message', async (t) => {
+  const fd = sys.memfdCreate('test', MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  t.ok(fd > 2);
+  t.equal(sys.fcntl(fd, F_GETFD, 0), FD_CLOEXEC);
+  t.equal(sys.write(fd, Buffer.from('content'), 0, 7), 7);
+  t.equal(sys.fcntl(fd, F_ADD_SEALS, F_SEAL_ALL), 0);
+  t.equal(sys.fcntl(fd, F_GET_SEALS, 0), F_SEAL_ALL);
+  t.equal(sys.write(fd, Buffer.from('more'), 0, 4), -EPERM);
+  const [a, b] = pair();
+  t.equal(sys.sendmsg(a, Buffer.alloc(0), 0, 0, Int32Array.of(fd), FLAGS), 0);
+  sys.close(fd);
+  const fds = new Int32Array(2);
+  t.equal(sys.recvmsg(b, Buffer.alloc(1), 0, 1, fds, MSG_DONTWAIT), 0);
+  t.equal(fds[0], 1);
+  t.equal(sys.fcntl(fds[1] ?? -1, F_GET_SEALS, 0), F_SEAL_ALL);
+  sys.close(fds[1] ?? -1);
+  t.equal(sys.memfdCreate('x'.repeat(300), 0), -EINVAL, 'a name that is too long');
+  const plain = sys.memfdCreate('', MFD_CLOEXEC);
+  t.equal(sys.sendmmsg(plain, Buffer.alloc(1), Uint32Array.of(0, 1), 1, 1, FLAGS), -ENOTSOCK);
+  sys.close(plain);
+});
