@@ -11,7 +11,8 @@ CFLAGS ?= -O2 -g
 WARN := -Wall -Wextra -Werror -Wshadow -Wformat=2 -Wvla -Wstrict-prototypes
 HARDEN := -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE
 VERSION := $(shell sed -n 's/^  "version": "\(.*\)",/\1/p' package.json)
-COMMIT := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+# A source tarball brings its commit along (make dist-source); a checkout asks git.
+COMMIT := $(shell cat COMMIT 2>/dev/null || git rev-parse HEAD 2>/dev/null || echo unknown)
 ARCH := $(shell uname -m | sed -e s/x86_64/x64/ -e s/aarch64/arm64/)
 NODE_PACKAGE := node_modules/node-linux-$(ARCH)
 NODE := $(NODE_PACKAGE)/bin/node
@@ -25,7 +26,7 @@ SOURCES := $(shell find src workers -name '*.ts' 2>/dev/null)
 
 .PHONY: help
 help: ## list the targets
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
+	@grep -hE '^[a-z0-9-]+:.*## ' Makefile packaging/install.mk | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
 ## ---- install what npm needs ------------------------------------------------
 
@@ -74,6 +75,10 @@ bin/conmon-demo-runtime: src/demo/conmon-demo-runtime.sh Makefile
 	@mkdir -p bin
 	install -m 0755 $< $@
 
+## ---- install, packages -----------------------------------------------------
+
+include packaging/install.mk
+
 ## ---- run -------------------------------------------------------------------
 
 .PHONY: run
@@ -99,8 +104,10 @@ test-unit: build ## one room at a time
 	@$(TAP) unit $(TEST_JOBS) 200 $(UNIT_TESTS)
 test-stress: build ## the ring, between two real threads
 	@$(TAP) stress 1 200 $(STRESS_TESTS)
-test-e2e: build ## real containers under ours and under C conmon (CONMON_UNDER_TEST=ours,c)
-	@$(TAP) e2e $(TEST_JOBS) 300 $(E2E_TESTS)
+test-e2e: build build/stripped/node ## real containers under ours, as installed, and under C conmon (CONMON_UNDER_TEST=ours,c)
+	@prefix=$$(mktemp -d -t conmon-prefix-XXXXXX) && trap 'rm -rf "$$prefix"' EXIT && chmod 0755 "$$prefix" && \
+		$(MAKE) --no-print-directory install PREFIX="$$prefix" DESTDIR= >/dev/null && \
+		CONMON_UNDER_TEST="$${CONMON_UNDER_TEST:-$$prefix/bin/conmon,c}" $(TAP) e2e $(TEST_JOBS) 300 $(E2E_TESTS)
 
 .PHONY: bench bench-quick
 BENCH = $(NODE) bench/run.ts $(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(OURS),--ours $(OURS)) \

@@ -5,7 +5,17 @@
  */
 
 import { spawnSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { build } from 'esbuild';
@@ -49,7 +59,9 @@ const common = {
   },
   // Loaded when asked for, or optional parts of packages. node-pty looks for its addon beside its own files.
   external: ['./threads.cjs', './help.cjs', '@napi-rs/nice', 'node-pty'],
+  // The notices of what is bundled are in licences.txt.
   legalComments: 'none',
+  metafile: true,
   // Names stay, for stack traces; a shorter text is read and scanned sooner.
   minifyWhitespace: true,
   minifySyntax: true,
@@ -100,10 +112,12 @@ function recordCaches() {
   ].join('');
   const aroundTask =
     'const task=module.exports;module.exports=(input)=>{const result=task(input);save();return result};';
-  const main = stub('main', []).replace('script.runIn', `${save('main')}${keep}${atEnd}script.runIn`);
+  // A cache holds the name that its script was compiled under: not this machine's path. Whoever loads it gives its own.
+  const recorder = (name, record) => stub(name, record).replace('filename:file', `filename:'${name}.js'`);
+  const main = recorder('main', []).replace('script.runIn', `${save('main')}${keep}${atEnd}script.runIn`);
   writeFileSync(`${tree}/${out}/main.cjs`, main);
-  writeFileSync(`${tree}/${out}/threads.cjs`, stub('threads', [save('threads'), keep]));
-  writeFileSync(`${tree}/${out}/log.cjs`, stub('log', [save('log'), aroundTask]));
+  writeFileSync(`${tree}/${out}/threads.cjs`, recorder('threads', [save('threads'), keep]));
+  writeFileSync(`${tree}/${out}/log.cjs`, recorder('log', [save('log'), aroundTask]));
   const runtime = `${tree}/runtime`;
   writeFileSync(
     runtime,
@@ -136,8 +150,23 @@ function recordCaches() {
   rmSync(tree, { recursive: true, force: true });
 }
 
+/** The licence of Node and of each package that is in a bundle, as their authors ask for. */
+function writeLicences(results) {
+  const inputs = results.flatMap(({ metafile }) => Object.keys(metafile.inputs));
+  const packages = inputs.map((input) => /^(?:.*\/)?node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(input)?.[1]);
+  const bundled = [...new Set(packages.filter((name) => name !== undefined))].sort();
+  const sections = [`node-linux-${process.arch}`, ...bundled, 'assemblyscript'].map((name) => {
+    const directory = `node_modules/${name}`;
+    const { version, license } = JSON.parse(readFileSync(`${directory}/package.json`, 'utf8'));
+    const files = readdirSync(directory).filter((entry) => /^(licen[cs]e|notice)/i.test(entry));
+    if (files.length === 0) throw new Error(`${directory}: no licence file`);
+    return `${name} ${version} (${license})\n\n${files.map((file) => readFileSync(`${directory}/${file}`, 'utf8').trim()).join('\n\n')}\n`;
+  });
+  writeFileSync(`${out}/licences.txt`, sections.join(`\n${'-'.repeat(80)}\n\n`));
+}
+
 mkdirSync(out, { recursive: true });
-await Promise.all([
+const results = await Promise.all([
   ...Object.entries(SESSION_ENTRIES).map(([name, entry]) =>
     bundle(entry, `${out}/${name}.js`, {
       banner: { js: `(function(${PARAMETERS}){` },
@@ -155,6 +184,7 @@ for (const name of Object.keys(SESSION_ENTRIES)) {
   rmSync(`${out}/${name}.cache`, { force: true });
   writeFileSync(`${out}/${name}.cjs`, stub(name, []));
 }
+writeLicences(results);
 // The tree's own package.json says "module"; these files are not.
 writeFileSync(`${out}/package.json`, '{"type":"commonjs"}\n');
 recordCaches();
