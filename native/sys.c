@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/openat2.h>
 #include <node_api.h>
 #include <poll.h>
 #include <signal.h>
@@ -288,6 +289,78 @@ static napi_value sys_memfd_create(napi_env env, napi_callback_info info)
 	int flags = arg_int(&a, 1);
 	REFUSE_IF(env, a.bad);
 	ANSWER(env, memfd_create(name.data, (unsigned)flags));
+}
+
+/* openat(dirFd, path, flags, mode) */
+static napi_value sys_openat(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	int directory = arg_int(&a, 0);
+	struct text path;
+	arg_text(&a, 1, &path);
+	int flags = arg_int(&a, 2), mode = arg_int(&a, 3);
+	REFUSE_IF(env, a.bad);
+	ANSWER(env, openat(directory, path.data, flags, (mode_t)mode));
+}
+
+/* openat2(dirFd, path, flags, mode, resolve) */
+static napi_value sys_openat2(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	int directory = arg_int(&a, 0);
+	struct text path;
+	arg_text(&a, 1, &path);
+	int flags = arg_int(&a, 2), mode = arg_int(&a, 3), resolve = arg_int(&a, 4);
+	REFUSE_IF(env, a.bad || flags < 0 || mode < 0 || resolve < 0);
+	struct open_how how = {.flags = (uint64_t)flags, .mode = (uint64_t)mode, .resolve = (uint64_t)resolve};
+	ANSWER(env, syscall(SYS_openat2, directory, path.data, &how, sizeof(how)));
+}
+
+/* renameat2(fromDirFd, from, toDirFd, to, flags) */
+static napi_value sys_renameat2(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	int from_directory = arg_int(&a, 0), to_directory = arg_int(&a, 2), flags = arg_int(&a, 4);
+	struct text from, to;
+	arg_text(&a, 1, &from);
+	arg_text(&a, 3, &to);
+	REFUSE_IF(env, a.bad || flags < 0);
+	ANSWER(env, syscall(SYS_renameat2, from_directory, from.data, to_directory, to.data, (unsigned)flags));
+}
+
+/* unlinkat(dirFd, path, flags) */
+static napi_value sys_unlinkat(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	int directory = arg_int(&a, 0);
+	struct text path;
+	arg_text(&a, 1, &path);
+	int flags = arg_int(&a, 2);
+	REFUSE_IF(env, a.bad);
+	ANSWER(env, unlinkat(directory, path.data, flags));
+}
+
+/* fstatat(dirFd, path, flags, out: BigInt64Array(5) of {device, inode, mode, links, size}) */
+static napi_value sys_fstatat(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	int directory = arg_int(&a, 0);
+	struct text path;
+	arg_text(&a, 1, &path);
+	int flags = arg_int(&a, 2);
+	struct bytes out = arg_bytes(&a, 3);
+	struct stat found;
+	REFUSE_IF(env, a.bad || out.length < 5 * sizeof(int64_t));
+	int result = fstatat(directory, path.data, &found, flags);
+	if (result == 0) {
+		int64_t *fields = (int64_t *)(void *)out.data;
+		fields[0] = (int64_t)found.st_dev;
+		fields[1] = (int64_t)found.st_ino;
+		fields[2] = (int64_t)found.st_mode;
+		fields[3] = (int64_t)found.st_nlink;
+		fields[4] = (int64_t)found.st_size;
+	}
+	ANSWER(env, result);
 }
 
 /* ---- waiting --------------------------------------------------------------------------------------------------- */
@@ -882,6 +955,11 @@ NAPI_MODULE_INIT()
 		{"fionread", sys_fionread},
 		{"mkfifo", sys_mkfifo},
 		{"memfdCreate", sys_memfd_create},
+		{"openat", sys_openat},
+		{"openat2", sys_openat2},
+		{"renameat2", sys_renameat2},
+		{"unlinkat", sys_unlinkat},
+		{"fstatat", sys_fstatat},
 		{"poll", sys_poll},
 		{"eventfd", sys_eventfd},
 		{"clockGettime", sys_clock_gettime},

@@ -61,6 +61,15 @@ export interface Sys {
   mkfifo(path: string, mode: number): SysResult;
   /** memfd_create(2): a file in memory; `name` is for /proc alone. Seals: fcntl F_ADD_SEALS. */
   memfdCreate(name: string, flags: number): SysResult;
+  /** openat(2): the fd. `mode` counts with O_CREAT. */
+  openat(dirFd: number, path: string, flags: number, mode: number): SysResult;
+  /** openat2(2) with RESOLVE_* flags. ENOSYS before Linux 5.6. */
+  openat2(dirFd: number, path: string, flags: number, mode: number, resolve: number): SysResult;
+  /** renameat2(2) with RENAME_* flags, of which a file system may know none (EINVAL). */
+  renameat2(fromDirFd: number, from: string, toDirFd: number, to: string, flags: number): SysResult;
+  unlinkat(dirFd: number, path: string, flags: number): SysResult;
+  /** fstatat(2): out[0] device, [1] inode, [2] mode, [3] links, [4] size. */
+  fstatat(dirFd: number, path: string, flags: number, out: BigInt64Array): SysResult;
   /** poll(2) on `count` pairs of (fd, events | revents << 16); -1 waits for ever. EINTR answers 0: the caller rechecks. */
   poll(set: Int32Array, count: number, timeoutMs: number): SysResult;
   eventfd(initial: number, flags: number): SysResult;
