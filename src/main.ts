@@ -219,7 +219,8 @@ function outputStarter(options: Options, diag: Diag, { logFiles, stdio }: Prepar
       fileMaxBytes: options.logSizeMaxBytes ?? Number.POSITIVE_INFINITY,
       globalMaxBytes: options.logGlobalSizeMaxBytes ?? Number.POSITIVE_INFINITY,
     };
-    const plan = { targets: logFiles, limits, syncLog: options.syncLog, diag: diagPlan(options) };
+    const rotation = { keepFiles: options.logRotate ? options.logMaxFiles : 0 };
+    const plan = { targets: logFiles, limits, rotation, syncLog: options.syncLog, diag: diagPlan(options) };
     const output = new threads.Output(sys, diag, plan, onEnded);
     return {
       begin: (sources, stdinFd) => output.begin(sources, stdinFd),

@@ -7,10 +7,12 @@ import { receiveMessageOnPort } from 'node:worker_threads';
 import { Diag } from '../src/diag/diag.ts';
 import { loadKernel } from '../src/kernel/kernel.ts';
 import { newCounters } from '../src/log/counters.ts';
-import type { LogDriver } from '../src/log/driver.ts';
+import { driverState } from '../src/log/driver-state.ts';
 import { FileSink } from '../src/log/file-sink.ts';
-import { K8sFile } from '../src/log/k8s-file.ts';
-import { Pump } from '../src/log/pump.ts';
+import { K8sFile, k8sNotice } from '../src/log/k8s-file.ts';
+import { Loss } from '../src/log/loss.ts';
+import { Pump, type PumpDriver } from '../src/log/pump.ts';
+import { replacement } from '../src/log/rotation.ts';
 import { Timestamp } from '../src/log/timestamp.ts';
 import { sys } from '../src/native/sys.ts';
 import type { FromLogWorker, LogCounters, LogTask, ToLogWorker } from '../src/proto/log-messages.ts';
@@ -28,19 +30,35 @@ export default function run(task: LogTask): LogCounters {
   const doorbells = new Array<Doorbell | undefined>(CONSUMER_COUNT);
   doorbells[ATTACH_CONSUMER] = new Doorbell(sys, task.attachDoorbellFd);
   const kernel = loadKernel(memory);
-  const drivers = task.targets.map(
-    (target, index): LogDriver =>
-      new K8sFile({
-        memory,
-        kernel,
-        timestamp: new Timestamp(sys),
-        sink: new FileSink(sys, diag, counters, target.path, target.fd, task.limits),
-        counters,
-        firstState: 2 * index,
-        outputs: [outputOffset(geometry, 2 * index), outputOffset(geometry, 2 * index + 1)],
-        outputBytes: geometry.outputBytes,
-      }),
-  );
+  const drivers = task.targets.map((target, index): PumpDriver => {
+    const state = driverState(memory, index);
+    const loss = new Loss(sys, diag, target.path, state);
+    const timestamp = new Timestamp(sys);
+    const sink = new FileSink({
+      sys,
+      diag,
+      counters,
+      path: target.path,
+      fd: target.fd,
+      limits: task.limits,
+      replacement: replacement(sys, target.path, task.rotation),
+      state,
+      loss,
+      notice: k8sNotice(timestamp),
+    });
+    const driver = new K8sFile({
+      memory,
+      kernel,
+      timestamp,
+      sink,
+      counters,
+      state,
+      firstState: 2 * index,
+      outputs: [outputOffset(geometry, 2 * index), outputOffset(geometry, 2 * index + 1)],
+      outputBytes: geometry.outputBytes,
+    });
+    return { driver, state, loss, name: target.path };
+  });
   const pump = new Pump({
     sys,
     diag,
@@ -48,6 +66,7 @@ export default function run(task: LogTask): LogCounters {
     producer: new RingProducer(memory, geometry, doorbells),
     cursor: new RingConsumer(memory, geometry.capacityBytes, LOG_CONSUMER, undefined),
     drivers,
+    keepBytes: geometry.softBytes / 2,
     counters,
     doorbell,
     declareSleep: () => declareSleep(words, Word.producerSleeps),
@@ -58,9 +77,6 @@ export default function run(task: LogTask): LogCounters {
   const ready: FromLogWorker = { kind: 'ready' };
   port.postMessage(ready);
   pump.run();
-  for (const driver of drivers) {
-    if (task.syncLog) driver.sync();
-    driver.close();
-  }
+  pump.close(task.syncLog);
   return counters;
 }

@@ -1,25 +1,37 @@
 /**
- * What the pump needs of a log driver. A driver formats and writes; it never reads from the container and never waits
- * for anything but its file.
+ * What the pump needs of a log driver. A driver formats and writes; it never reads from the container and never waits:
+ * a sink that cannot take anything now makes the driver say so, and the pump keeps the bytes in the ring meanwhile. What
+ * must survive the thread's death is in the driver's block of shared memory (./driver-state.ts).
  */
 
 import type { Stream } from '../proto/stream.ts';
 
-/** One log of one container. Runs on the log thread. */
+/** One log of one container. Runs on the log thread. None of its methods throws for what the disk or a socket says. */
 export interface LogDriver {
   /**
-   * Takes one batch of a stream. The bytes are in the shared memory and are the ring's again when this returns.
-   * Never throws for what the disk says: it counts.
+   * Takes one batch of a stream. The bytes are in the shared memory and are the ring's again when this answers true.
+   * @returns false when the sink is stalled and the driver could not take all of it: the pump hands in the same batch
+   * again later, and the driver goes on in it where it stopped (DriverField.takenBytes).
    */
-  consume(stream: Stream, offset: number, length: number): void;
+  consume(stream: Stream, offset: number, length: number): boolean;
   /** Nothing more can be read from the stream for now: writes a held partial line. */
   settle(stream: Stream): void;
   /** Whether a partial line is held. */
   holdsPartial(stream: Stream): boolean;
+  /** Whether it holds whole records that the sink could not take, or owes the log a record about lost ones. */
+  readonly stalled: boolean;
+  /** When {@link retry} is wanted, on the clock of `performance.now()`; Infinity = nothing is wanted. */
+  readonly wakeAtMs: number;
+  /** An fd whose POLLOUT is a reason for {@link retry}; -1 = none. */
+  readonly waitFd: number;
+  /** Tries again what the sink could not do: a record about lost ones, held records, a new file. */
+  retry(): void;
+  /** Gives up the whole records it holds, and counts them: after that `consume` takes at least part of a batch. */
+  shed(): void;
   /** Makes a new log file under the same path, with whole records in the old one and the new. */
   reopen(): void;
   /** Makes everything durable. */
   sync(): void;
-  /** Releases the file. */
+  /** Releases the sink and says in the diagnostics what it has lost in all. */
   close(): void;
 }

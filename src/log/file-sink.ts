@@ -1,177 +1,382 @@
 /**
- * A log file: whole records go in with one write a batch, and what cannot be written is counted, never waited for. Runs
- * on the log thread. It knows nothing of formats but that a record ends with a newline and holds no other.
+ * A log file: whole records go in with one write a batch. What cannot be written now is left to the caller, who keeps it
+ * or drops it; what is dropped is counted, and told in the log itself once it can be written again. Runs on the log
+ * thread. It knows nothing of formats but that a record ends with a newline and holds no other.
  */
 
-import { closeSync, fstatSync, fsyncSync, ftruncateSync, renameSync, unlinkSync } from 'node:fs';
+import { closeSync, fstatSync, fsyncSync, ftruncateSync, lstatSync } from 'node:fs';
 import type { Diag } from '../diag/diag.ts';
-import { O_CLOEXEC } from '../native/constants.ts';
+import { EAGAIN, EIO, EPIPE, O_CLOEXEC } from '../native/constants.ts';
 import { failureText, type Sys } from '../native/sys.ts';
 import type { LogCounters, SizeLimits } from '../proto/log-messages.ts';
-import { createLog } from './open-log.ts';
+import { DriverField, type DriverState } from './driver-state.ts';
+import type { Loss } from './loss.ts';
+import type { Replacement } from './rotation.ts';
 
 const NEWLINE = 0x0a;
-/** A file that cannot be replaced now is not tried at every record. */
-const REOPEN_RETRY_MS = 1000;
+/** A file that cannot be written or replaced is tried again after so long, then twice as long, and so on. */
+const RETRY_FIRST_MS = 100;
+const RETRY_MOST_MS = 5000;
+/** How many times its maximum a file may reach while it cannot be replaced: then records are held back instead. */
+const OVERGROWN = 2;
+/** In {@link DriverField.fragmentBytes}: the record whose beginning is in the file was dropped, its rest is owed. */
+const REST_OWED = -1;
+
+/** No limits. */
+export const UNLIMITED: SizeLimits = {
+  fileMaxBytes: Number.POSITIVE_INFINITY,
+  globalMaxBytes: Number.POSITIVE_INFINITY,
+};
+
+/** What a sink is made of; the caller wires it (workers/log.ts). */
+export interface FileSinkParts {
+  readonly sys: Sys;
+  readonly diag: Diag;
+  readonly counters: LogCounters;
+  readonly path: string;
+  /** O_APPEND and O_NONBLOCK; the sink's from now on. */
+  readonly fd: number;
+  readonly limits: SizeLimits;
+  /** How the file gives way to a new one. */
+  readonly replacement: Replacement;
+  /** The driver's block: sizes and what is unfinished. */
+  readonly state: DriverState;
+  readonly loss: Loss;
+  /**
+   * Puts a text into one whole record of the driver's format (stream stderr, tag F, the time now), its newline included.
+   * Called for the record that says what was lost; it stands before the records that follow the gap.
+   */
+  readonly notice: (text: string) => Uint8Array;
+  /** A clock that only goes forward, ms. */
+  readonly now?: () => number;
+}
 
 export class FileSink {
-  readonly #sys: Sys;
-  readonly #diag: Diag;
-  readonly #counters: LogCounters;
-  readonly #path: string;
-  readonly #limits: SizeLimits;
+  readonly #parts: FileSinkParts;
+  readonly #state: DriverState;
+  readonly #now: () => number;
+  /** FIFOs and devices are written to, but never replaced, cut or measured. */
+  #regular: boolean;
   #fd: number;
-  /** Bytes in the file, as far as we know: where its last whole record ends. */
-  #sizeBytes: number;
-  /** Bytes that the limits count: what the file held at the start, and what was written since. */
-  #totalBytes: number;
-  #failing = false;
-  /** When a file that could not be replaced is tried again; until then it grows on, rather than lose records. 0 = it can. */
-  #retryAtMs = 0;
+  #stalled = false;
+  /** Why it is stalled. */
+  #errno = 0;
+  readonly #backoff = new Backoff();
+  /** Of the file's replacement: it may fail while the file can be written, and the other way round. */
+  readonly #replaceBackoff = new Backoff();
+  /** End of a dropped record whose beginning could not be taken back; it goes out first. */
+  #rest: Uint8Array | undefined;
 
-  /** Takes `fd` (O_APPEND) over. */
-  constructor(
-    sys: Sys,
-    diag: Diag,
-    counters: LogCounters,
-    path: string,
-    fd: number,
-    limits: SizeLimits = { fileMaxBytes: Number.POSITIVE_INFINITY, globalMaxBytes: Number.POSITIVE_INFINITY },
-  ) {
-    this.#limits = limits;
-    this.#sys = sys;
-    this.#diag = diag;
-    this.#counters = counters;
-    this.#path = path;
-    this.#fd = fd;
-    this.#sizeBytes = fstatSync(fd).size;
-    this.#totalBytes = this.#sizeBytes;
+  constructor(parts: FileSinkParts) {
+    this.#parts = parts;
+    this.#state = parts.state;
+    this.#now = parts.now ?? (() => performance.now());
+    this.#fd = parts.fd;
+    const stat = fstatSync(parts.fd);
+    this.#regular = stat.isFile();
+    if (this.#state[DriverField.opened] !== 1) {
+      this.#state[DriverField.opened] = 1;
+      this.#state[DriverField.sizeBytes] = stat.size;
+      this.#state[DriverField.totalBytes] = stat.size;
+    }
+    // A thread that died took the rest of the record with it; the line must end all the same.
+    if (this.#state[DriverField.fragmentBytes] === REST_OWED) this.#rest = Uint8Array.of(NEWLINE);
+    this.#stalled = parts.loss.failing || parts.loss.owed || this.#rest !== undefined;
   }
 
   /**
    * Writes whole records, `memory[offset..offset + length]`, within the limits: a file that would pass its maximum is
-   * replaced first, between two records; beyond the global maximum nothing is written. What fails is counted and
-   * reported, once until it works again.
+   * replaced first, between two records; beyond the global maximum nothing is written.
+   * @returns how many bytes it is done with, a number of whole records. Fewer than `length`: the sink is stalled, and the
+   * caller hands in the rest again after {@link retry}, or gives it up with {@link drop}.
    */
-  write(memory: Uint8Array, offset: number, length: number): void {
-    const end = this.#withinGlobal(memory, offset, offset + length);
-    for (let at = offset; at < end; ) {
-      const cut = this.#withinFile(memory, at, end);
-      if (cut === at) this.reopen();
-      else {
-        this.#writeOut(memory, at, cut - at);
-        at = cut;
-      }
+  write(memory: Uint8Array, offset: number, length: number): number {
+    if (this.#stalled || (this.#parts.loss.owed && !this.#tellLoss())) return 0;
+    return this.#put(memory, offset, length);
+  }
+
+  /** Gives up whole records that {@link write} did not take: counts them. */
+  drop(memory: Uint8Array, offset: number, length: number): void {
+    let from = offset;
+    const fragment = this.#state[DriverField.fragmentBytes] ?? 0;
+    if (fragment > 0) {
+      // Its beginning is in the file: it has to be completed, and so is not lost.
+      from = memory.indexOf(NEWLINE, offset) + 1;
+      this.#rest = memory.slice(offset + fragment, from);
+      this.#state[DriverField.fragmentBytes] = REST_OWED;
+      this.#account(from - offset);
     }
+    let records = 0;
+    for (let at = from; at < offset + length; at++) if (memory[at] === NEWLINE) records++;
+    if (records === 0) return;
+    const bytes = offset + length - from;
+    this.#parts.loss.fail(this.#errno);
+    this.#parts.loss.drop(bytes, records);
+    this.#parts.counters.droppedBytes += bytes;
+    this.#parts.counters.droppedRecords += records;
   }
 
-  /** Up to where the global maximum allows: the record that reaches it is the last one (conmon.8, --log-global-size-max). */
-  #withinGlobal(memory: Uint8Array, from: number, end: number): number {
-    const left = this.#limits.globalMaxBytes - this.#totalBytes;
-    if (end - from <= left) return end;
-    const cut = left <= 0 ? from : memory.indexOf(NEWLINE, from + left - 1) + 1;
-    this.#counters.beyondLimitBytes += end - cut;
-    return cut;
+  /** It takes nothing before {@link retry}. */
+  get stalled(): boolean {
+    return this.#stalled;
   }
 
-  /** Up to where this file takes records; `from` itself when not even one more fits. A record that no file holds goes in alone. */
-  #withinFile(memory: Uint8Array, from: number, end: number): number {
-    const left = this.#limits.fileMaxBytes - this.#sizeBytes;
-    if (end - from <= left || Date.now() < this.#retryAtMs) return end;
-    const cut = left <= 0 ? 0 : memory.lastIndexOf(NEWLINE, from + left - 1) + 1;
-    if (cut > from) return cut;
-    return this.#sizeBytes === 0 ? memory.indexOf(NEWLINE, from) + 1 : from;
+  /** When {@link retry} is wanted; Infinity = not, or as soon as {@link waitFd} can be written. */
+  get wakeAtMs(): number {
+    const stall = this.#stalled && this.waitFd === -1 ? this.#backoff.untilMs : Number.POSITIVE_INFINITY;
+    const wanted = this.#state[DriverField.reopenWanted] === 1;
+    return wanted ? Math.min(stall, this.#replaceBackoff.untilMs) : stall;
   }
 
-  #writeOut(memory: Uint8Array, offset: number, length: number): void {
-    let written = 0;
-    while (written < length) {
-      const result = this.#sys.write(this.#fd, memory, offset + written, length - written);
-      this.#counters.writes++;
-      if (result <= 0) {
-        this.#drop(memory, offset, written, length, result);
-        return;
-      }
-      written += result;
-    }
-    this.#account(length);
-    this.#failing = false;
+  /** A FIFO that is full: poll(2) tells when somebody has read from it. */
+  get waitFd(): number {
+    return this.#stalled && this.#errno === EAGAIN ? this.#fd : -1;
   }
 
-  #account(bytes: number): void {
-    this.#sizeBytes += bytes;
-    this.#totalBytes += bytes;
-    this.#counters.writtenBytes += bytes;
+  /** Makes a wanted new file, and writes what it owes: the rest of a record, then the record that tells what was lost. */
+  retry(): void {
+    if (this.#state[DriverField.reopenWanted] === 1) this.#replace();
+    if (!this.#stalled) return;
+    this.#stalled = false;
+    if (this.#rest !== undefined && !this.#finishRest(this.#rest)) return;
+    if (this.#parts.loss.owed) this.#tellLoss();
   }
 
   /**
-   * Replaces the file by an empty one: `PATH.tmp`, renamed over PATH, so that whoever watches PATH sees it appear
-   * (contract section 6). When that fails logging goes on in the old file.
+   * Puts an empty file in the place of this one. When that fails logging goes on in the old one, and it is tried again:
+   * an engine waits for the new file without a timeout (contract section 6).
    */
   reopen(): void {
-    const temporary = `${this.#path}.tmp`;
-    let fd = -1;
-    try {
-      fd = createLog(temporary);
-      renameSync(temporary, this.#path);
-      // Onto the same number: a worker that takes over after a crash was told that one.
-      const result = this.#sys.dup3(fd, this.#fd, O_CLOEXEC);
-      if (result < 0) throw new Error(this.#sys.strerror(result));
-      this.#sizeBytes = 0;
-      this.#retryAtMs = 0;
-    } catch (error) {
-      this.#diag.warn(`Failed to reopen log file ${this.#path}: ${failureText(error)}`);
-      this.#retryAtMs = Date.now() + REOPEN_RETRY_MS;
-      discard(temporary);
-    }
-    if (fd !== -1) closeSync(fd);
+    if (!this.#regular && this.#isInPlace()) return; // a FIFO or device stays what it is
+    this.#state[DriverField.reopenWanted] = 1;
+    this.#replace();
   }
 
   sync(): void {
+    const { diag, path } = this.#parts;
     try {
       fsyncSync(this.#fd);
     } catch (error) {
       // EINVAL: a FIFO or device, which has nothing to make durable (fsync(2)).
       const harmless = error instanceof Error && 'code' in error && (error.code === 'EINVAL' || error.code === 'EROFS');
-      const text = `Failed to sync log file ${this.#path}: ${failureText(error)}`;
-      if (harmless) this.#diag.debug(text);
-      else this.#diag.warn(text);
+      const text = `Failed to sync log file ${path}: ${failureText(error)}`;
+      if (harmless) diag.debug(text);
+      else diag.warn(text);
     }
   }
 
   close(): void {
     closeSync(this.#fd);
     this.#fd = -1;
+    this.#parts.loss.report();
   }
 
-  /** Keeps the records that were written whole and counts the others. A record's written beginning is taken back. */
-  #drop(memory: Uint8Array, offset: number, written: number, length: number, result: number): void {
+  /** The record that says what was lost, before the first one after the gap. @returns false when it is stalled again. */
+  #tellLoss(): boolean {
+    const { loss, notice } = this.#parts;
+    const record = notice(loss.text());
+    const told = this.#put(record, 0, record.length) === record.length;
+    const begun = this.#state[DriverField.fragmentBytes] ?? 0;
+    if (!told && begun === 0) return false;
+    loss.recovered();
+    if (told) return true;
+    this.#rest = record.subarray(begun);
+    this.#state[DriverField.fragmentBytes] = REST_OWED;
+    this.#account(record.length);
+    return false;
+  }
+
+  /** Whether the path still leads to what is open. */
+  #isInPlace(): boolean {
+    try {
+      const [there, open] = [lstatSync(this.#parts.path), fstatSync(this.#fd)];
+      return there.dev === open.dev && there.ino === open.ino;
+    } catch {
+      return false; // it was renamed away: a new file is what is wanted
+    }
+  }
+
+  /** @returns false when there is no new file yet; then it is tried again later. */
+  #replace(): boolean {
+    const { sys, diag, path, replacement } = this.#parts;
+    const fd = replacement.advance();
+    // Onto the same number: a worker that takes over after a crash was told that one.
+    const result = fd < 0 ? fd : sys.dup3(fd, this.#fd, O_CLOEXEC);
+    if (fd >= 0) sys.close(fd);
+    if (result < 0) {
+      const text = `Failed to reopen log file ${path}: ${sys.strerror(result)}`;
+      if (this.#replaceBackoff.failing) diag.debug(text);
+      else diag.warn(text);
+      this.#replaceBackoff.fail(result, this.#now());
+      return false;
+    }
+    if (this.#replaceBackoff.failing) diag.info(`log file ${path} was reopened`);
+    this.#replaceBackoff.reset();
+    this.#regular = true;
+    this.#state[DriverField.reopenWanted] = 0;
+    this.#state[DriverField.sizeBytes] = 0;
+    this.#forgetFragment();
+    // What the old file could not take the new one may.
+    if (this.#stalled) this.#backoff.untilMs = 0;
+    return true;
+  }
+
+  #put(memory: Uint8Array, offset: number, length: number): number {
+    const end = offset + length;
+    for (let at = offset; at < end; ) {
+      const allowed = this.#withinGlobal(memory, at, end);
+      if (allowed === at) {
+        this.#parts.counters.beyondLimitBytes += end - at;
+        break;
+      }
+      const cut = this.#withinFile(memory, at, allowed);
+      if (cut === at) {
+        if (!this.#makeRoom(memory, at)) return at - offset;
+        continue;
+      }
+      const done = this.#writeOut(memory, at, cut - at);
+      at += done;
+      if (this.#stalled) return at - offset;
+    }
+    return length;
+  }
+
+  /** Up to where the global maximum allows: the record that reaches it is the last one (conmon.8, --log-global-size-max). */
+  #withinGlobal(memory: Uint8Array, from: number, end: number): number {
+    const left = this.#parts.limits.globalMaxBytes - (this.#state[DriverField.totalBytes] ?? 0);
+    if (end - from <= left) return end;
+    return left <= 0 ? from : memory.indexOf(NEWLINE, from + left - 1) + 1;
+  }
+
+  /** Up to where this file takes records; `from` itself when not even one more fits. A record that no file holds goes in alone. */
+  #withinFile(memory: Uint8Array, from: number, end: number): number {
+    const size = this.#state[DriverField.sizeBytes] ?? 0;
+    const left = this.#fileMaxBytes() - size;
+    if (end - from <= left) return end;
+    const cut = left <= 0 ? 0 : memory.lastIndexOf(NEWLINE, from + left - 1) + 1;
+    if (cut > from) return cut;
+    return size === 0 ? memory.indexOf(NEWLINE, from) + 1 : from;
+  }
+
+  #fileMaxBytes(): number {
+    if (!this.#regular) return Number.POSITIVE_INFINITY;
+    const { fileMaxBytes } = this.#parts.limits;
+    return this.#replaceBackoff.failing && !this.#replaceBackoff.over(this.#now())
+      ? OVERGROWN * fileMaxBytes
+      : fileMaxBytes;
+  }
+
+  /** @returns false when the file is full, twice as large as it may be, and cannot be replaced. */
+  #makeRoom(memory: Uint8Array, at: number): boolean {
+    if (!this.#replaceBackoff.failing || this.#replaceBackoff.over(this.#now())) {
+      if (this.#replace()) return true;
+      if (this.#withinFile(memory, at, memory.indexOf(NEWLINE, at) + 1) > at) return true;
+    }
+    this.#stalled = true;
+    this.#errno = this.#replaceBackoff.errno;
+    this.#backoff.untilMs = this.#replaceBackoff.untilMs;
+    this.#parts.loss.fail(this.#errno);
+    return false;
+  }
+
+  /** @returns how many bytes of whole records are in the file now; fewer than `length` when it is stalled. */
+  #writeOut(memory: Uint8Array, offset: number, length: number): number {
+    const { sys, counters } = this.#parts;
+    let written = this.#state[DriverField.fragmentBytes] ?? 0;
+    while (written < length) {
+      const result = sys.write(this.#fd, memory, offset + written, length - written);
+      counters.writes++;
+      if (result <= 0) return this.#stall(memory, offset, written, result);
+      written += result;
+    }
+    this.#state[DriverField.fragmentBytes] = 0;
+    this.#account(length);
+    if (this.#parts.loss.failing) this.#parts.loss.recovered();
+    this.#backoff.reset();
+    return length;
+  }
+
+  /** A write failed. Keeps the records that are in whole; the beginning of one more is taken back, where that can be. */
+  #stall(memory: Uint8Array, offset: number, written: number, result: number): number {
     const whole = written === 0 ? 0 : memory.lastIndexOf(NEWLINE, offset + written - 1) + 1 - offset;
-    const keptBytes = Math.max(whole, 0);
-    this.#account(keptBytes);
-    if (keptBytes < written) this.#takeBack(written - keptBytes);
-    let records = 0;
-    for (let at = offset + keptBytes; at < offset + length; at++) if (memory[at] === NEWLINE) records++;
-    this.#counters.droppedBytes += length - keptBytes;
-    this.#counters.droppedRecords += records;
-    if (!this.#failing) this.#diag.warn(`failed to write to log ${this.#path}: ${this.#sys.strerror(result)}`);
-    this.#failing = true;
+    const kept = Math.max(whole, 0);
+    this.#account(kept);
+    this.#state[DriverField.fragmentBytes] = this.#takeBack(written - kept, result);
+    this.#stalled = true;
+    this.#errno = result === 0 ? EIO : result;
+    this.#backoff.fail(this.#errno, this.#now());
+    // A FIFO that is full has a reader who is slow: nothing is wrong until something must be dropped.
+    if (result !== EAGAIN) this.#parts.loss.fail(this.#errno);
+    return kept;
   }
 
-  /** Off the end of the file as it is now: somebody may have emptied it meanwhile. */
-  #takeBack(unfinishedBytes: number): void {
+  /** Off the end of the file as it is now: somebody may have emptied it meanwhile. @returns what had to stay. */
+  #takeBack(unfinishedBytes: number, result: number): number {
+    if (unfinishedBytes === 0) return 0;
+    // Whoever had the beginning is gone: the next reader gets the record from the start.
+    if (!this.#regular) return result === EPIPE ? 0 : unfinishedBytes;
     try {
       ftruncateSync(this.#fd, Math.max(fstatSync(this.#fd).size - unfinishedBytes, 0));
+      return 0;
     } catch (error) {
-      this.#diag.warn(`failed to cut an unfinished record off log ${this.#path}: ${failureText(error)}`);
+      this.#parts.diag.warn(`failed to cut an unfinished record off log ${this.#parts.path}: ${failureText(error)}`);
+      return unfinishedBytes;
     }
+  }
+
+  /** The end of a record that was dropped when its beginning was in the file. @returns false when it is stalled again. */
+  #finishRest(rest: Uint8Array): boolean {
+    for (let at = 0; at < rest.length; ) {
+      const result = this.#parts.sys.write(this.#fd, rest, at, rest.length - at);
+      this.#parts.counters.writes++;
+      // Who had the beginning is gone, and with him the need for an end.
+      if (result === EPIPE) break;
+      if (result <= 0) {
+        this.#rest = rest.subarray(at);
+        this.#stall(rest, 0, 0, result);
+        this.#state[DriverField.fragmentBytes] = REST_OWED;
+        return false;
+      }
+      at += result;
+    }
+    this.#forgetFragment();
+    return true;
+  }
+
+  #forgetFragment(): void {
+    this.#rest = undefined;
+    this.#state[DriverField.fragmentBytes] = 0;
+  }
+
+  #account(bytes: number): void {
+    this.#state[DriverField.sizeBytes] = (this.#state[DriverField.sizeBytes] ?? 0) + bytes;
+    this.#state[DriverField.totalBytes] = (this.#state[DriverField.totalBytes] ?? 0) + bytes;
+    this.#parts.counters.writtenBytes += bytes;
   }
 }
 
-function discard(path: string): void {
-  try {
-    unlinkSync(path);
-  } catch {
-    // It was never made, or was renamed: what failed is reported.
+/** Waiting longer after each failure. */
+class Backoff {
+  untilMs = 0;
+  errno = 0;
+  #delayMs = 0;
+
+  fail(errno: number, nowMs: number): void {
+    this.errno = errno;
+    this.#delayMs = this.failing ? Math.min(2 * this.#delayMs, RETRY_MOST_MS) : RETRY_FIRST_MS;
+    this.untilMs = nowMs + this.#delayMs;
+  }
+
+  reset(): void {
+    this.#delayMs = 0;
+    this.untilMs = 0;
+  }
+
+  get failing(): boolean {
+    return this.#delayMs > 0;
+  }
+
+  over(nowMs: number): boolean {
+    return nowMs >= this.untilMs;
   }
 }

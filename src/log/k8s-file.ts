@@ -1,14 +1,15 @@
 /**
  * The k8s-file driver: CRI log records through the kernel into one file. Runs on the log thread. A line that a batch
- * leaves unfinished stays open at the start of its stream's output area until more comes or the pump says that there
- * is no more for now.
+ * leaves unfinished stays open in its stream's output area until more comes or the pump says that there is no more for
+ * now; records that the file cannot take stay before it.
  */
 
 import type { Kernel } from '../kernel/kernel.ts';
-import { FormatField, formatStateOffset } from '../kernel/layout.ts';
+import { FormatField, formatStateOffset, PREFIX_BYTES } from '../kernel/layout.ts';
 import type { LogCounters } from '../proto/log-messages.ts';
-import { STDOUT, type Stream } from '../proto/stream.ts';
+import { STDERR, STDOUT, type Stream } from '../proto/stream.ts';
 import type { LogDriver } from './driver.ts';
+import { DriverField, type DriverState } from './driver-state.ts';
 import type { FileSink } from './file-sink.ts';
 import type { Timestamp } from './timestamp.ts';
 
@@ -19,6 +20,8 @@ interface Lane {
   readonly words: number;
   readonly outStart: number;
   readonly outEnd: number;
+  /** Index in the driver's block: bytes from `outStart` on that the sink is done with. */
+  readonly doneField: number;
 }
 
 /** What the driver is made of; the caller wires it (workers/log.ts). */
@@ -28,10 +31,22 @@ export interface K8sFileParts {
   readonly timestamp: Timestamp;
   readonly sink: FileSink;
   readonly counters: LogCounters;
+  readonly state: DriverState;
   /** Number of the first of two formatter states and the two output areas, stdout's and stderr's. */
   readonly firstState: number;
   readonly outputs: readonly [number, number];
   readonly outputBytes: number;
+}
+
+/** How a sink's own records look in this format: `2026-11-23T18:00:00.123456789+00:00 stderr F [conmon] ...`. */
+export function k8sNotice(timestamp: Timestamp): (text: string) => Uint8Array {
+  return (text) => {
+    const content = Buffer.from(`${text}\n`);
+    const record = new Uint8Array(PREFIX_BYTES + content.length);
+    timestamp.write(record, 0, STDERR);
+    record.set(content, PREFIX_BYTES);
+    return record;
+  };
 }
 
 export class K8sFile implements LogDriver {
@@ -45,27 +60,69 @@ export class K8sFile implements LogDriver {
     this.#parts = parts;
     this.#bytes = new Uint8Array(parts.memory.buffer);
     this.#words = new Uint32Array(parts.memory.buffer);
-    this.#stdout = this.#lane(0);
-    this.#stderr = this.#lane(1);
+    this.#stdout = this.#lane(0, DriverField.stdoutDoneBytes);
+    this.#stderr = this.#lane(1, DriverField.stderrDoneBytes);
   }
 
-  consume(stream: Stream, offset: number, length: number): void {
+  consume(stream: Stream, offset: number, length: number): boolean {
     const lane = this.#of(stream);
-    const { kernel, timestamp } = this.#parts;
+    const { kernel, timestamp, counters, state } = this.#parts;
+    // What the other stream could not write yet stands before this in the file.
+    if (!this.#flush(stream === STDOUT ? this.#stderr : this.#stdout)) return false;
     timestamp.write(this.#bytes, lane.state + FormatField.prefix, stream);
-    for (let taken = 0; taken < length; ) {
-      taken += kernel.k8s(lane.state, offset + taken, length - taken, lane.outEnd);
-      this.#flush(lane);
+    const recordsWord = lane.words + FormatField.records / 4;
+    for (let taken = state[DriverField.takenBytes] ?? 0; taken < length; ) {
+      const more = kernel.k8s(lane.state, offset + taken, length - taken, lane.outEnd);
+      taken += more;
+      state[DriverField.takenBytes] = taken;
+      counters.records += this.#words[recordsWord] ?? 0;
+      this.#words[recordsWord] = 0;
+      // A stalled sink leaves the records where they are, as long as there is room for more: their time is now.
+      if (!this.#flush(lane) && more === 0) return false;
     }
+    state[DriverField.takenBytes] = 0;
+    return true;
   }
 
   settle(stream: Stream): void {
     const lane = this.#of(stream);
-    if (this.#parts.kernel.k8sFlush(lane.state) === 1) this.#flush(lane);
+    if (this.#parts.kernel.k8sFlush(lane.state) !== 1) return;
+    const recordsWord = lane.words + FormatField.records / 4;
+    this.#parts.counters.records += this.#words[recordsWord] ?? 0;
+    this.#words[recordsWord] = 0;
+    this.#flush(lane);
   }
 
   holdsPartial(stream: Stream): boolean {
     return this.#words[this.#of(stream).words + FormatField.open / 4] !== 0;
+  }
+
+  get stalled(): boolean {
+    return this.#parts.sink.stalled;
+  }
+
+  get wakeAtMs(): number {
+    return this.#parts.sink.wakeAtMs;
+  }
+
+  get waitFd(): number {
+    return this.#parts.sink.waitFd;
+  }
+
+  retry(): void {
+    this.#parts.sink.retry();
+    this.#flush(this.#stdout);
+    this.#flush(this.#stderr);
+  }
+
+  shed(): void {
+    for (const lane of [this.#stdout, this.#stderr]) {
+      const from = lane.outStart + (this.#parts.state[lane.doneField] ?? 0);
+      const closedEnd = this.#closedEnd(lane);
+      if (closedEnd === from) continue;
+      this.#parts.sink.drop(this.#bytes, from, closedEnd - from);
+      this.#compact(lane, closedEnd);
+    }
   }
 
   reopen(): void {
@@ -80,25 +137,40 @@ export class K8sFile implements LogDriver {
     this.#parts.sink.close();
   }
 
-  /** Writes the closed records and moves an open one to the start of the area. */
-  #flush(lane: Lane): void {
-    const outWord = lane.words + FormatField.out / 4;
-    const openWord = lane.words + FormatField.open / 4;
-    const recordsWord = lane.words + FormatField.records / 4;
-    const out = this.#words[outWord] ?? 0;
-    const open = this.#words[openWord] ?? 0;
-    const closedEnd = open === 0 ? out : open;
-    if (closedEnd > lane.outStart) {
-      this.#parts.sink.write(this.#bytes, lane.outStart, closedEnd - lane.outStart);
-      this.#parts.counters.records += this.#words[recordsWord] ?? 0;
-      this.#words[recordsWord] = 0;
+  /** Writes the closed records and moves an open one to the start of the area. @returns false when some had to stay. */
+  #flush(lane: Lane): boolean {
+    const { sink, state } = this.#parts;
+    const closedEnd = this.#closedEnd(lane);
+    const done = state[lane.doneField] ?? 0;
+    const from = lane.outStart + done;
+    if (closedEnd > from) {
+      const written = sink.write(this.#bytes, from, closedEnd - from);
+      state[lane.doneField] = done + written;
+      if (from + written < closedEnd) return false;
     }
-    if (open === 0) {
+    this.#compact(lane, closedEnd);
+    return true;
+  }
+
+  /** Where the closed records end, and the open one, if there is one, begins. */
+  #closedEnd(lane: Lane): number {
+    const open = this.#words[lane.words + FormatField.open / 4] ?? 0;
+    return open === 0 ? (this.#words[lane.words + FormatField.out / 4] ?? 0) : open;
+  }
+
+  /** All closed records are gone: what is open begins the area. */
+  #compact(lane: Lane, closedEnd: number): void {
+    const openWord = lane.words + FormatField.open / 4;
+    const outWord = lane.words + FormatField.out / 4;
+    this.#parts.state[lane.doneField] = 0;
+    if (closedEnd === lane.outStart) return;
+    const out = this.#words[outWord] ?? 0;
+    if (this.#words[openWord] === 0) {
       this.#words[outWord] = lane.outStart;
-    } else if (open !== lane.outStart) {
-      this.#bytes.copyWithin(lane.outStart, open, out);
+    } else {
+      this.#bytes.copyWithin(lane.outStart, closedEnd, out);
       this.#words[openWord] = lane.outStart;
-      this.#words[outWord] = lane.outStart + (out - open);
+      this.#words[outWord] = lane.outStart + (out - closedEnd);
     }
   }
 
@@ -106,10 +178,10 @@ export class K8sFile implements LogDriver {
     return stream === STDOUT ? this.#stdout : this.#stderr;
   }
 
-  #lane(index: 0 | 1): Lane {
+  #lane(index: 0 | 1, doneField: number): Lane {
     const state = formatStateOffset(this.#parts.firstState + index);
     const outStart = this.#parts.outputs[index];
-    const lane = { state, words: state / 4, outStart, outEnd: outStart + this.#parts.outputBytes };
+    const lane = { state, words: state / 4, outStart, outEnd: outStart + this.#parts.outputBytes, doneField };
     // A worker that takes over finds the state that its predecessor left; only fresh memory is set up.
     if (this.#words[lane.words + FormatField.out / 4] === 0) this.#words[lane.words + FormatField.out / 4] = outStart;
     return lane;

@@ -1,6 +1,6 @@
 /**
- * Opens log files: on the main thread before the daemon says that it is ready, since a log that cannot be opened is an
- * option error, and on the log thread when a file is replaced.
+ * Opens log files, on the main thread before the daemon says that it is ready: a log that cannot be opened is an option
+ * error. How a file is replaced later: ./rotation.ts.
  */
 
 import { constants, openSync } from 'node:fs';
@@ -9,14 +9,10 @@ import { O_CLOEXEC } from '../native/constants.ts';
 import { failureText } from '../native/sys.ts';
 
 /** 0640: logs are not the world's to read (contract section 6). */
-const LOG_MODE = 0o640;
-const FLAGS =
+export const LOG_MODE = 0o640;
+/** How every log file is opened: appended to, made when missing, never through a link, never waiting (a FIFO). */
+export const LOG_FLAGS =
   constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_NOFOLLOW | constants.O_NONBLOCK | O_CLOEXEC;
-
-/** An empty log file at `path`, which may hold an older attempt. Throws what node:fs throws. The caller owns the fd. */
-export function createLog(path: string): number {
-  return openSync(path, FLAGS | constants.O_TRUNC, LOG_MODE);
-}
 
 /**
  * O_APPEND, created when missing, its directory not. The last component may not be a symlink. O_NONBLOCK, so that a
@@ -25,7 +21,7 @@ export function createLog(path: string): number {
  */
 export function openLog(path: string): number {
   try {
-    return openSync(path, FLAGS, LOG_MODE);
+    return openSync(path, LOG_FLAGS, LOG_MODE);
   } catch (cause) {
     const reason = failureText(cause);
     throw new ConmonError('LOG_OPEN_FAILED', `Failed to open log file ${path}:`, {

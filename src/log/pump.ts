@@ -1,15 +1,17 @@
 /**
  * The log thread's loop: poll the container's pipes and the doorbell, read straight into the ring, hand each batch to
  * the drivers, repeat. It sleeps in poll without a timeout when there is nothing to do, and never waits for anything
- * else. It never talks to clients or the runtime.
+ * else. It never talks to clients or the runtime. Drivers are fed by ./feed.ts.
  */
 
 import type { Diag } from '../diag/diag.ts';
-import { EAGAIN, EIO, POLLIN } from '../native/constants.ts';
+import { EAGAIN, EIO, POLLIN, POLLOUT } from '../native/constants.ts';
 import type { Sys } from '../native/sys.ts';
 import type { LogCounters, Source as SourcePlan, ToLogWorker } from '../proto/log-messages.ts';
 import type { Stream } from '../proto/stream.ts';
-import type { LogDriver } from './driver.ts';
+import { type ChunkCursor, Feed, type PumpDriver } from './feed.ts';
+
+export type { ChunkCursor, PumpDriver } from './feed.ts';
 
 /** One read(2). More costs cache misses in the ring, less costs system calls (docs/adr/0006-data-path.md). */
 export const READ_BYTES = 1 << 18;
@@ -19,6 +21,8 @@ const LEAST_READ_BYTES = 4096;
 const READS_A_TURN = 16;
 /** At its end a terminal is read until it is empty, but not for ever. */
 const TERMINAL_DRAIN_BYTES = 1 << 20;
+/** How long the container's end waits for the reader of a FIFO, as for attached clients (src/threads/output.ts). */
+const SLOW_READER_MS = 1000;
 /** How often a terminal that nobody has open is looked at: somebody may open it again (contract section 5). */
 const HUNG_UP_MS = 100;
 
@@ -33,15 +37,6 @@ export interface ChunkProducer {
   end(): void;
 }
 
-/** The log thread's own place in the ring (src/ring/consumer.ts). */
-export interface ChunkCursor {
-  next(): boolean;
-  release(): void;
-  readonly offset: number;
-  readonly length: number;
-  readonly stream: number;
-}
-
 export interface PumpParts {
   readonly sys: Sys;
   readonly diag: Diag;
@@ -49,7 +44,11 @@ export interface PumpParts {
   readonly bytes: Uint8Array;
   readonly producer: ChunkProducer;
   readonly cursor: ChunkCursor;
-  readonly drivers: readonly LogDriver[];
+  readonly drivers: readonly PumpDriver[];
+  /** How much of the ring a driver whose sink is stalled may keep. */
+  readonly keepBytes: number;
+  /** A clock that only goes forward, ms. */
+  readonly now?: () => number;
   readonly counters: LogCounters;
   readonly doorbell: { readonly fd: number; take(): boolean };
   /** Says that the producer is about to sleep for want of space, so that a consumer which releases some rings. */
@@ -72,25 +71,31 @@ interface Source {
 
 export class Pump {
   readonly #parts: PumpParts;
+  readonly #feed: Feed;
+  readonly #now: () => number;
   /** Their fds stay main's: who takes over after a crash must find them, not what got their numbers since. */
   #sources: Source[] = [];
-  /** (fd, events | revents << 16) pairs: the doorbell, then the sources. */
-  #pollSet = new Int32Array(2);
+  /** (fd, events | revents << 16) pairs: the doorbell, the sources, then what stalled drivers wait for. */
+  #pollSet: Int32Array<ArrayBuffer>;
   #ending: Extract<ToLogWorker, { kind: 'end' }> | undefined;
   /** A claim failed: nothing is read until a consumer has released something. */
   #full = false;
 
   constructor(parts: PumpParts) {
     this.#parts = parts;
+    this.#feed = new Feed(parts.diag, parts.bytes, parts.cursor, parts.drivers);
+    this.#now = parts.now ?? (() => performance.now());
+    this.#pollSet = new Int32Array(2 * (1 + parts.drivers.length));
   }
 
   /** Runs until main has said that the container is gone and what it left is written. Throws only for bugs. */
   run(): void {
-    this.#consume(); // what a worker that died had read and not passed on
+    this.#feed.all(); // what a worker that died had read and not passed on
     this.#takeMessages();
     while (this.#ending === undefined) {
       const wasFull = this.#full;
       this.#poll(this.#timeoutMs());
+      this.#retryDrivers();
       if (this.#ready(0)) {
         this.#parts.doorbell.take();
         this.#full = false;
@@ -102,9 +107,14 @@ export class Pump {
     }
     this.#parts.producer.unlimit();
     if (this.#ending.drain) for (const source of this.#sources) this.#drain(source);
-    for (const source of this.#sources) this.#settle(source.stream);
+    this.#finish();
     for (const source of this.#sources) this.#close(source);
     this.#parts.producer.end();
+  }
+
+  /** Ends the drivers: everything is written or counted. */
+  close(sync: boolean): void {
+    this.#feed.close(sync);
   }
 
   #poll(timeoutMs: number): void {
@@ -116,6 +126,13 @@ export class Pump {
       set[2 + 2 * i] = this.#full || source.hungUp ? -1 : source.fd;
       set[3 + 2 * i] = POLLIN;
     });
+    const drivers = this.#feed.drivers;
+    const first = 2 * (1 + this.#sources.length);
+    for (let i = 0; i < drivers.length; i++) {
+      const slot = drivers[i];
+      set[first + 2 * i] = slot === undefined ? -1 : this.#feed.waitFd(slot);
+      set[first + 2 * i + 1] = POLLOUT;
+    }
     if (asleep) {
       this.#parts.declareSleep();
       // Space may have come before the flag was seen: look once more.
@@ -125,7 +142,7 @@ export class Pump {
         return;
       }
     }
-    const result = this.#parts.sys.poll(set, 1 + this.#sources.length, timeoutMs);
+    const result = this.#parts.sys.poll(set, set.length / 2, timeoutMs);
     if (asleep) this.#parts.declareAwake();
     if (result < 0) throw new Error(`log worker: poll: ${this.#parts.sys.strerror(result)}`);
   }
@@ -143,21 +160,37 @@ export class Pump {
   }
 
   #reopen(): void {
-    for (const driver of this.#parts.drivers) driver.reopen();
+    this.#feed.reopen();
     this.#parts.onReopened();
   }
 
   #begin(sources: readonly SourcePlan[]): void {
     this.#sources = sources.map(({ fd, stream, terminal }) => ({ fd, stream, terminal, hungUp: false }));
-    this.#pollSet = new Int32Array(2 * (1 + this.#sources.length));
+    this.#pollSet = new Int32Array(2 * (1 + this.#sources.length + this.#feed.drivers.length));
   }
 
   /** A held partial line is written as soon as nothing follows it; a terminal without a user is looked at again. */
   #timeoutMs(): number {
+    const wakeAtMs = this.#feed.wakeAtMs();
+    const retryMs = wakeAtMs === Number.POSITIVE_INFINITY ? -1 : Math.max(Math.ceil(wakeAtMs - this.#now()), 0);
     // A full ring reads nothing, so nothing follows a held part before a consumer has released something.
-    if (this.#full) return -1;
+    if (this.#full) return retryMs;
     if (this.#holdsPartial()) return 0;
-    return this.#sources.some((source) => source.hungUp) ? HUNG_UP_MS : -1;
+    if (!this.#sources.some((source) => source.hungUp)) return retryMs;
+    return retryMs === -1 ? HUNG_UP_MS : Math.min(retryMs, HUNG_UP_MS);
+  }
+
+  /** Stalled drivers whose time has come, or whose sink says that it takes something again. */
+  #retryDrivers(): void {
+    const drivers = this.#feed.drivers;
+    const first = 1 + this.#sources.length;
+    for (let i = 0; i < drivers.length; i++) {
+      const slot = drivers[i];
+      if (slot === undefined) continue;
+      const wakeAtMs = this.#feed.wakesAtMs(slot);
+      if (this.#ready(first + i) || (wakeAtMs !== Number.POSITIVE_INFINITY && wakeAtMs <= this.#now()))
+        this.#feed.retry(slot);
+    }
   }
 
   #readAll(): void {
@@ -181,7 +214,8 @@ export class Pump {
   /** One read of at most `wantBytes` through to the drivers. */
   #readOnce(source: Source, wantBytes: number): 'full' | 'short' | 'empty' | 'blocked' {
     const { producer, sys, counters } = this.#parts;
-    if (producer.tryRewind()) this.#parts.cursor.next(); // passes the padding: nothing else is there
+    this.#feed.limit(this.#ending === undefined ? this.#parts.keepBytes : Number.POSITIVE_INFINITY);
+    if (producer.tryRewind()) this.#feed.all(); // passes the padding: nothing else is there
     const offset = producer.tryClaim(wantBytes, Math.min(wantBytes, LEAST_READ_BYTES));
     if (offset === -1) {
       this.#full = true;
@@ -193,7 +227,7 @@ export class Pump {
     producer.commit(Math.max(result, 0), source.stream);
     if (result > 0) {
       counters.readBytes += result;
-      this.#consume();
+      this.#feed.all();
       return result === claimed ? 'full' : 'short';
     }
     if (source.terminal && (result === EIO || result === 0)) {
@@ -201,14 +235,6 @@ export class Pump {
       this.#settle(source.stream);
     } else if (result !== EAGAIN) this.#end(source, result);
     return 'empty';
-  }
-
-  #consume(): void {
-    const { cursor, drivers } = this.#parts;
-    while (cursor.next()) {
-      for (const driver of drivers) driver.consume(cursor.stream as Stream, cursor.offset, cursor.length);
-      cursor.release();
-    }
   }
 
   /** Everything that was written before the container's end is in the pipe now: that much is read, and no more, so that
@@ -222,6 +248,7 @@ export class Pump {
       const outcome = this.#readOnce(source, Math.min(left, READ_BYTES));
       if (outcome === 'empty') return;
       // Cannot be while pipes are smaller than what the ring keeps for the end; if they are not, the rest is left.
+      if (outcome === 'blocked' && this.#feed.limit(0)) continue;
       if (outcome === 'blocked') {
         this.#parts.diag.warn(`${left} bytes were left unread: attached clients hold the ring`);
         return;
@@ -243,12 +270,29 @@ export class Pump {
   }
 
   #settle(stream: Stream): void {
-    for (const driver of this.#parts.drivers) if (driver.holdsPartial(stream)) driver.settle(stream);
+    this.#feed.settle(stream);
   }
 
   #holdsPartial(): boolean {
-    for (const driver of this.#parts.drivers)
-      for (const source of this.#sources) if (driver.holdsPartial(source.stream)) return true;
+    for (const source of this.#sources) if (this.#feed.holdsPartial(source.stream)) return true;
     return false;
+  }
+
+  /** The last chance of stalled drivers: one more attempt; a reader who is only slow has a second. Then they drop. */
+  #finish(): void {
+    const deadlineMs = this.#now() + SLOW_READER_MS;
+    for (const slot of this.#feed.drivers) {
+      for (;;) {
+        this.#feed.retry(slot);
+        for (const source of this.#sources) this.#settle(source.stream);
+        const leftMs = Math.ceil(deadlineMs - this.#now());
+        const fd = this.#feed.waitFd(slot);
+        if (fd === -1 || leftMs <= 0) break;
+        this.#parts.sys.poll(Int32Array.of(fd, POLLOUT), 1, leftMs);
+      }
+    }
+    this.#feed.limit(0);
+    for (const source of this.#sources) this.#settle(source.stream);
+    this.#feed.shed();
   }
 }

@@ -22,6 +22,12 @@ export interface SizeLimits {
   readonly globalMaxBytes: number;
 }
 
+/** What becomes of a log file that is full or is to be reopened. */
+export interface RotationPlan {
+  /** How many older files are kept as PATH.1, PATH.2, ...; 0 = none, a full file is replaced. */
+  readonly keepFiles: number;
+}
+
 /** The one, never-ending task of the log worker. */
 export interface LogTask {
   readonly memory: WebAssembly.Memory;
@@ -33,6 +39,7 @@ export interface LogTask {
   readonly attachDoorbellFd: number;
   readonly targets: readonly LogFileTarget[];
   readonly limits: SizeLimits;
+  readonly rotation: RotationPlan;
   /** fsync at the end. */
   readonly syncLog: boolean;
   readonly diag: DiagPlan;

@@ -4,6 +4,7 @@
  *
  *     0        words    control words, each on a cache line of its own
  *     8192     formats  state of the formatters (src/kernel/layout.ts)
+ *     16 KiB   drivers  books of the log drivers (src/log/driver-state.ts)
  *     64 KiB   ring     records: 8 byte header, payload, padding to 8 bytes
  *     ...      output   what the formatters write, one area a stream and driver
  */
@@ -21,6 +22,10 @@ export const SLACK_BYTES = 64;
 export const CONTROL_OFFSET = 0;
 export const FORMATS_OFFSET = 8192;
 export const FORMATS_BYTES = 8192;
+/** One block of {@link DRIVER_BYTES} a log driver. */
+export const DRIVERS_OFFSET = FORMATS_OFFSET + FORMATS_BYTES;
+export const DRIVER_BYTES = 256;
+export const DRIVERS_MAX = 64;
 export const RING_OFFSET = 65536;
 
 /** Words are 64 bytes apart: two threads never share a line. */
@@ -59,6 +64,7 @@ export const CONSUMER_COUNT = 2;
 
 const CONTROL_BYTES = (Word.consumers + CONSUMER_COUNT * CONSUMER_WORDS) * 4;
 if (CONTROL_BYTES > FORMATS_OFFSET) throw new Error('ring layout: control words overlap the formatters');
+if (DRIVERS_OFFSET + DRIVERS_MAX * DRIVER_BYTES > RING_OFFSET) throw new Error('ring layout: drivers overlap the ring');
 
 /** Index of the first word of a consumer. */
 export function consumerBase(consumer: number): number {

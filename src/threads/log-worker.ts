@@ -13,6 +13,7 @@ import type {
   LogCounters,
   LogFileTarget,
   LogTask,
+  RotationPlan,
   SizeLimits,
   Source,
   ToLogWorker,
@@ -44,6 +45,7 @@ const DEATHS_MAX = 3;
 export interface LogWorkerPlan {
   readonly targets: readonly LogFileTarget[];
   readonly limits: SizeLimits;
+  readonly rotation: RotationPlan;
   readonly syncLog: boolean;
   readonly diag: DiagPlan;
 }

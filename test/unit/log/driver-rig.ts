@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import type { Test } from 'tap';
 import { createMemory, loadKernel } from '../../../src/kernel/kernel.ts';
 import { newCounters } from '../../../src/log/counters.ts';
-import { FileSink } from '../../../src/log/file-sink.ts';
-import { K8sFile } from '../../../src/log/k8s-file.ts';
+import { driverState } from '../../../src/log/driver-state.ts';
+import { K8sFile, k8sNotice } from '../../../src/log/k8s-file.ts';
 import { openLog } from '../../../src/log/open-log.ts';
 import { Timestamp } from '../../../src/log/timestamp.ts';
 import { sys } from '../../../src/native/sys.ts';
@@ -14,6 +14,7 @@ import { STDOUT, type Stream } from '../../../src/proto/stream.ts';
 import { memoryBytes, outputOffset, RING_OFFSET, type RingGeometry } from '../../../src/ring/layout.ts';
 import { fakeSys } from '../native/fake-sys.ts';
 import { Complaints } from '../session/complaints.ts';
+import { fileSink, type SinkOptions } from './sink-rig.ts';
 
 export class DriverRig {
   readonly path: string;
@@ -22,6 +23,8 @@ export class DriverRig {
   readonly memory: WebAssembly.Memory;
   readonly bytes: Uint8Array;
   readonly complaints = new Complaints();
+  /** What sinks get that is not the usual. */
+  calls: Partial<SinkOptions> = {};
   driver: K8sFile;
   /** Nanoseconds of the clock, which stands otherwise still. */
   nanoseconds = 0;
@@ -48,13 +51,25 @@ export class DriverRig {
         return 0;
       },
     });
-    const sink = new FileSink(sys, this.complaints.diag, this.counters, this.path, openLog(this.path));
+    const timestamp = new Timestamp(clock, () => 0);
+    const state = driverState(this.memory, 0);
+    const sink = fileSink({
+      sys,
+      diag: this.complaints.diag,
+      counters: this.counters,
+      path: this.path,
+      fd: openLog(this.path),
+      state,
+      notice: k8sNotice(timestamp),
+      ...this.calls,
+    });
     return new K8sFile({
       memory: this.memory,
       kernel: loadKernel(this.memory),
-      timestamp: new Timestamp(clock, () => 0),
+      timestamp,
       sink,
       counters: this.counters,
+      state,
       firstState: 0,
       outputs: [outputOffset(this.geometry, 0), outputOffset(this.geometry, 1)],
       outputBytes: this.geometry.outputBytes,
@@ -68,11 +83,11 @@ export class DriverRig {
   }
 
   /** Hands a chunk to the driver, `at` bytes into the ring; what lies behind it is full of newlines. */
-  consume(stream: Stream, chunk: Uint8Array, at = 0): void {
+  consume(stream: Stream, chunk: Uint8Array, at = 0): boolean {
     const offset = RING_OFFSET + at;
     this.bytes.fill(0x0a, offset + chunk.length, offset + chunk.length + 32);
     this.bytes.set(chunk, offset);
-    this.driver.consume(stream, offset, chunk.length);
+    return this.driver.consume(stream, offset, chunk.length);
   }
 
   get content(): Buffer {

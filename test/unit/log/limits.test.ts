@@ -3,12 +3,11 @@ import { linkSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node
 import { join } from 'node:path';
 import t from 'tap';
 import { newCounters } from '../../../src/log/counters.ts';
-import { FileSink } from '../../../src/log/file-sink.ts';
 import { openLog } from '../../../src/log/open-log.ts';
 import { sys } from '../../../src/native/sys.ts';
 import { seededRandom } from '../../helpers/random.ts';
 import { SEED } from '../native/fake-sys.ts';
-import { Disk } from './sink-rig.ts';
+import { Disk, fileSink } from './sink-rig.ts';
 
 const NONE = Number.POSITIVE_INFINITY;
 const inode = (path: string) => statSync(path).ino;
@@ -43,7 +42,14 @@ t.test('what the file held at the start counts', async (t) => {
   const disk = new Disk(t);
   writeFileSync(disk.path, 'old old\n');
   const limits = { fileMaxBytes: 10, globalMaxBytes: NONE };
-  const sink = new FileSink(sys, disk.complaints.diag, newCounters(), disk.path, openLog(disk.path), limits);
+  const sink = fileSink({
+    sys,
+    diag: disk.complaints.diag,
+    counters: newCounters(),
+    path: disk.path,
+    fd: openLog(disk.path),
+    limits,
+  });
   sink.write(Buffer.from('new\n'), 0, 4);
   t.equal(disk.content, 'new\n');
   sink.close();

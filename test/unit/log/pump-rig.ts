@@ -6,6 +6,8 @@ import type { Test } from 'tap';
 import { createMemory } from '../../../src/kernel/kernel.ts';
 import { newCounters } from '../../../src/log/counters.ts';
 import type { LogDriver } from '../../../src/log/driver.ts';
+import { driverState } from '../../../src/log/driver-state.ts';
+import { Loss } from '../../../src/log/loss.ts';
 import { Pump } from '../../../src/log/pump.ts';
 import { O_CLOEXEC, O_NONBLOCK } from '../../../src/native/constants.ts';
 import { type Sys, sys } from '../../../src/native/sys.ts';
@@ -45,11 +47,20 @@ class Journal implements LogDriver {
     this.#bytes = bytes;
   }
 
-  consume(stream: Stream, offset: number, length: number): void {
+  consume(stream: Stream, offset: number, length: number): boolean {
     const batch = Buffer.from(this.#bytes.slice(offset, offset + length));
     this.entries.push(`${NAMES[stream]}:${batch.toString('latin1')}`);
     this.#partial.set(stream, batch.at(-1) !== NEWLINE);
+    return true;
   }
+
+  readonly stalled = false;
+  readonly wakeAtMs = Number.POSITIVE_INFINITY;
+  readonly waitFd = -1;
+
+  retry(): void {}
+
+  shed(): void {}
 
   settle(stream: Stream): void {
     this.entries.push(`${NAMES[stream]}:settle`);
@@ -112,13 +123,17 @@ export class PumpRig {
     this.doorbell = new Doorbell(sys, Doorbell.createFd(sys));
     this.client = new RingConsumer(memory, sizes.capacityBytes, ATTACH_CONSUMER, this.doorbell);
     this.producer = new RingProducer(memory, sizes, new Array(CONSUMER_COUNT).fill(undefined));
+    const state = driverState(memory, 0);
     this.#pump = new Pump({
       sys: realSysBut({ ...calls, poll: (set, count, timeoutMs) => this.#poll(set, count, timeoutMs) }),
       diag: this.complaints.diag,
       bytes,
       producer: this.producer,
       cursor: new RingConsumer(memory, sizes.capacityBytes, LOG_CONSUMER, undefined),
-      drivers: [this.journal],
+      drivers: [
+        { driver: this.journal, state, loss: new Loss(sys, this.complaints.diag, 'journal', state), name: 'journal' },
+      ],
+      keepBytes: sizes.softBytes / 2,
       counters: this.counters,
       doorbell: this.doorbell,
       declareSleep: () => declareSleep(this.words, Word.producerSleeps),

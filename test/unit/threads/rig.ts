@@ -53,6 +53,7 @@ export class Streams {
     return {
       targets: [{ driver: 'k8s-file', path: this.path, fd: logFd }],
       limits: { fileMaxBytes: NONE, globalMaxBytes: NONE },
+      rotation: { keepFiles: 0 },
       syncLog: true,
       diag: { level: 'error', syslogName: undefined },
     };
