@@ -8,7 +8,7 @@ import { sys } from '../../src/native/sys.ts';
 import { type Case, promise } from '../helpers/case.ts';
 import type { Container, ContainerOptions } from '../helpers/container.ts';
 import { nativeHelper } from '../helpers/native.ts';
-import { within } from '../helpers/wait.ts';
+import { waitFor, within } from '../helpers/wait.ts';
 
 const ONLY_READY = 'C 2.1.6 hands on nothing but READY=1 or else WATCHDOG=1, found anywhere in a datagram';
 
@@ -96,6 +96,23 @@ promise(
     const manager = new Manager(c);
     const container = await notifier(c, manager.path, `notify '' READY=1; sleep 0.2; exit 0`);
     await container.start();
+    c.t.equal(await container.finished(), 0);
+    c.t.strictSame(manager.hear(), c.differs === undefined ? ['READY=1'] : []);
+  },
+);
+
+promise(
+  'a service manager that comes late is found',
+  { runtimes: ['runc'], differs: { c: 'C hands on nothing more once a message could not be sent' } },
+  async (c) => {
+    const path = c.workspace.path('manager');
+    const late = c.workspace.path('late');
+    const script = `notify -w READY=1; echo early; while [ ! -e ${late} ]; do sleep 0.01; done; notify READY=1; sleep 0.2; exit 0`;
+    const container = await notifier(c, path, script);
+    await container.start();
+    await waitFor('the first message to be read', () => container.log().stdout.length > 0);
+    const manager = new Manager(c);
+    writeFileSync(late, '');
     c.t.equal(await container.finished(), 0);
     c.t.strictSame(manager.hear(), c.differs === undefined ? ['READY=1'] : []);
   },
