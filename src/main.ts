@@ -21,6 +21,7 @@ import {
   SIGTERM,
 } from './native/constants.ts';
 import { failureText, sys } from './native/sys.ts';
+import { ATTACH_UNUSED_MS } from './proto/attach-messages.ts';
 import type { LogFileTarget } from './proto/log-messages.ts';
 import { syncKey } from './proto/sync-message.ts';
 import { AttachFiles } from './session/attach-files.ts';
@@ -224,13 +225,17 @@ function outputStarter(options: Options, diag: Diag, { logFiles, stdio }: Prepar
     const output = new threads.Output(sys, diag, plan, onEnded);
     return {
       begin: (sources, stdinFd) => output.begin(sources, stdinFd),
-      startAttach: ({ listenFd }) =>
-        output.startAttach({
-          listenFd,
-          closeStdin: options.stdin && !options.leaveStdinOpen,
-          stallTimeoutMs: options.attachStallTimeoutSeconds * 1000,
-          diag: plan.diag,
-        }),
+      startAttach: ({ listenFd }, onLeft) =>
+        output.startAttach(
+          {
+            listenFd,
+            closeStdin: options.stdin && !options.leaveStdinOpen,
+            stallTimeoutMs: options.attachStallTimeoutSeconds * 1000,
+            unusedMs: ATTACH_UNUSED_MS,
+            diag: plan.diag,
+          },
+          onLeft,
+        ),
       reopen: () => output.reopen(),
       end: (drain) => output.end(drain),
       whenClosed: (onClosed) => output.whenClosed(onClosed),

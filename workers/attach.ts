@@ -1,6 +1,6 @@
 /**
- * Entry of the attach worker: wires ring, stdin and server together for one task. A Piscina task that ends when the
- * container has ended and its clients have everything; its result is the counters.
+ * Entry of the attach worker: wires ring, stdin and server together for one task. A Piscina task that ends when nobody
+ * has been attached for a while, or when the container has ended and its clients have everything.
  */
 
 import { receiveMessageOnPort } from 'node:worker_threads';
@@ -8,12 +8,18 @@ import { AttachServer } from '../src/attach/server.ts';
 import { ContainerStdin } from '../src/attach/stdin.ts';
 import { Diag } from '../src/diag/diag.ts';
 import { sys } from '../src/native/sys.ts';
-import type { AttachCounters, AttachTask, ToAttachWorker } from '../src/proto/attach-messages.ts';
+import type {
+  AttachCounters,
+  AttachResult,
+  AttachTask,
+  FromAttachWorker,
+  ToAttachWorker,
+} from '../src/proto/attach-messages.ts';
 import { RingConsumer } from '../src/ring/consumer.ts';
 import { Doorbell, declareAwake, declareSleep } from '../src/ring/doorbell.ts';
-import { ATTACH_CONSUMER } from '../src/ring/layout.ts';
+import { ATTACH_CONSUMER, CLIENT_FDS_COUNT, CLIENT_FDS_OFFSET } from '../src/ring/layout.ts';
 
-export default function run(task: AttachTask): AttachCounters {
+export default function run(task: AttachTask): AttachResult {
   const words = new Int32Array(task.memory.buffer);
   const counters: AttachCounters = { clients: 0, sentBytes: 0, stdinBytes: 0, droppedStdinBytes: 0, stalledClients: 0 };
   const logDoorbell = new Doorbell(sys, task.logDoorbellFd);
@@ -23,16 +29,19 @@ export default function run(task: AttachTask): AttachCounters {
     diag: new Diag(sys, task.diag),
     bytes: new Uint8Array(task.memory.buffer),
     source,
-    stdin: new ContainerStdin(sys, counters),
+    stdin: new ContainerStdin(sys, counters, () =>
+      task.port.postMessage({ kind: 'stdinEnded' } satisfies FromAttachWorker),
+    ),
     counters,
     doorbell: new Doorbell(sys, task.doorbellFd),
     listenFd: task.listenFd,
     closeStdin: task.closeStdin,
     stallTimeoutMs: task.stallTimeoutMs,
+    unusedMs: task.unusedMs,
+    clientFds: new Int32Array(task.memory.buffer, CLIENT_FDS_OFFSET, CLIENT_FDS_COUNT),
     declareSleep: () => declareSleep(words, source.sleepsWord),
     declareAwake: () => declareAwake(words, source.sleepsWord),
     nextMessage: () => receiveMessageOnPort(task.port)?.message as ToAttachWorker | undefined,
   });
-  server.run();
-  return counters;
+  return { why: server.run(), counters };
 }

@@ -49,6 +49,10 @@ export interface ServerParts {
   readonly closeStdin: boolean;
   /** 0 = never. */
   readonly stallTimeoutMs: number;
+  /** How long it stays without a client. */
+  readonly unusedMs: number;
+  /** Where each open client's fd is noted, in case we die; its length is how many are served at once. */
+  readonly clientFds: Int32Array;
   declareSleep(): void;
   declareAwake(): void;
   /** The next message of main, undefined when there is none. */
@@ -60,8 +64,6 @@ const DOORBELL_SLOT = 0;
 const LISTEN_SLOT = 1;
 const STDIN_SLOT = 2;
 const FIRST_CLIENT_SLOT = 3;
-/** More clients than this at once are left in the backlog. */
-const CLIENTS_MAX = 1024;
 /** How long clients are left in the backlog when none can be accepted (no fds left, say). */
 const ACCEPT_PAUSE_MS = 100;
 /** Rounds of sending without a look at anything else: a flood must not keep input, messages and newcomers waiting. */
@@ -86,6 +88,8 @@ export class AttachServer {
   #acceptPausedUntilMs = 0;
   /** The last accept failed, and that was told. */
   #acceptFails = false;
+  /** Since when nobody is there, and nothing to be done for who has left; 0 = not so. */
+  #unusedSinceMs = 0;
   /** Whose input is looked at first: the one after who was heard last, or a client that sends without end would keep others waiting. */
   #turn = 0;
 
@@ -94,27 +98,27 @@ export class AttachServer {
     this.#patience = new Patience(parts.stallTimeoutMs);
   }
 
-  /** Runs until the container is gone and its last bytes are with the clients. Throws only for bugs; nobody is left waiting then. */
-  run(): void {
-    try {
-      this.#serveAll();
-    } catch (error) {
-      for (const { fd } of this.#clients) this.#parts.sys.close(fd);
-      throw error; // main gives our place in the ring back
-    }
+  /**
+   * Runs until the container is gone and its last bytes are with the clients, or until nobody has been there for a while.
+   * Throws only for bugs: main then closes the clients' sockets and gives our place in the ring back.
+   */
+  run(): 'ended' | 'unused' {
+    const why = this.#serveAll();
     for (const client of [...this.#clients]) this.#remove(client);
-    this.#parts.stdin.abandon();
+    if (why === 'ended') this.#parts.stdin.abandon();
     this.#parts.source.leave();
+    return why;
   }
 
-  #serveAll(): void {
+  #serveAll(): 'ended' | 'unused' {
     this.#takeMessages();
     // Main has asked the ring for us when the first client came. Asking again would forget what came since.
     this.#requested = true;
     for (;;) {
       this.#enterRing();
       const progress = this.#sendAll();
-      if (this.#finished()) return;
+      if (this.#finished()) return 'ended';
+      if (this.#unused()) return 'unused';
       if (++this.#roundsUnpolled >= ROUNDS_UNPOLLED_MAX) this.#poll(0);
       else if (!progress) this.#wait();
     }
@@ -139,6 +143,17 @@ export class AttachServer {
     if (this.#requested ? source.active : this.#clients.some((client) => client.position !== source.tail)) return false;
     if (ended || (!this.#requested && this.#clients.length === 0)) return true;
     return this.#nowMs() >= this.#patience.ringDeadlineMs;
+  }
+
+  /** Whether nobody has been there for so long that the thread is not worth its memory. Who knocks now is main's to hear. */
+  #unused(): boolean {
+    if (this.#ending || this.#requested || this.#clients.length > 0 || this.#parts.stdin.pending) {
+      this.#unusedSinceMs = 0;
+      return false;
+    }
+    const nowMs = this.#nowMs();
+    if (this.#unusedSinceMs === 0) this.#unusedSinceMs = nowMs;
+    return nowMs - this.#unusedSinceMs >= this.#parts.unusedMs;
   }
 
   /** Gives every client that takes it all there is. @returns whether somebody got something. */
@@ -263,7 +278,7 @@ export class AttachServer {
   }
 
   #accepting(): boolean {
-    if (this.#requested || this.#ending || this.#clients.length >= CLIENTS_MAX) return false;
+    if (this.#requested || this.#ending || this.#clients.length >= this.#parts.clientFds.length) return false;
     return this.#acceptPausedUntilMs === 0 || this.#nowMs() >= this.#acceptPausedUntilMs;
   }
 
@@ -278,7 +293,7 @@ export class AttachServer {
     }
     // The ring was kept since the first knocked, and who came with it may have waited as long; others start with what comes now.
     const position = this.#clients.length === 0 ? source.head : source.tail;
-    for (;;) {
+    while (this.#clients.length < this.#parts.clientFds.length) {
       const fd = sys.accept4(listenFd, SOCK_CLOEXEC | SOCK_NONBLOCK);
       if (fd < 0) {
         if (fd !== EAGAIN) this.#pauseAccepting(fd);
@@ -286,10 +301,17 @@ export class AttachServer {
         return;
       }
       this.#acceptFails = false;
+      this.#note(0, fd);
       counters.clients++;
       this.#clients.push(new Client(fd, position));
       diag.debug(`attach: client ${fd} connected`);
     }
+  }
+
+  /** Replaces the first `from` among the noted fds. Before a close: an fd that is noted is open. */
+  #note(from: number, to: number): void {
+    const { clientFds } = this.#parts;
+    clientFds[clientFds.indexOf(from)] = to;
   }
 
   /** Who knocks stays in the backlog, where poll would report it at once, again and again. */
@@ -351,6 +373,7 @@ export class AttachServer {
     const { sys } = this.#parts;
     sys.shutdown(fd, SHUT_RDWR);
     while (sys.recvmsg(fd, this.#scratch, 0, 1, this.#noFds, 0) > 0);
+    this.#note(fd, 0);
     sys.close(fd);
   }
 
@@ -359,6 +382,7 @@ export class AttachServer {
     let deadlineMs = this.#patience.ringDeadlineMs;
     for (const { stalledSinceMs } of this.#clients)
       if (stalledSinceMs !== 0) deadlineMs = Math.min(deadlineMs, this.#patience.clientDeadlineMs(stalledSinceMs));
+    if (this.#unusedSinceMs !== 0) deadlineMs = Math.min(deadlineMs, this.#unusedSinceMs + this.#parts.unusedMs);
     if (this.#acceptPausedUntilMs !== 0) deadlineMs = Math.min(deadlineMs, this.#acceptPausedUntilMs);
     return deadlineMs === Number.POSITIVE_INFINITY ? -1 : Math.max(1, Math.ceil(deadlineMs - this.#nowMs()));
   }

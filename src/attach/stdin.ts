@@ -1,6 +1,7 @@
 /**
  * The container's stdin, fed by the attach clients. Runs on the attach thread. One packet is held when the container
- * does not take it at once; until it is gone no client is read from, so that nothing is lost and nothing grows.
+ * does not take it at once; until it is gone no client is read from, so that nothing is lost and nothing grows. The fd is
+ * main's: a worker may die or leave, and the next one goes on with it.
  */
 
 import { EAGAIN } from '../native/constants.ts';
@@ -10,34 +11,35 @@ import { type AttachCounters, CLIENT_PACKET_MAX } from '../proto/attach-messages
 export class ContainerStdin {
   readonly #sys: Sys;
   readonly #counters: AttachCounters;
+  readonly #onEnded: () => void;
   /** Not known yet: input waits for it. */
   #awaited = true;
-  /** To be closed once nothing is pending. */
+  /** No input follows; to be told once nothing is pending. */
   #closing = false;
+  #ended = false;
   /** Where a client's packet is received. */
   readonly buffer = new Uint8Array(CLIENT_PACKET_MAX);
   #fd = -1;
   #from = 0;
   #to = 0;
 
-  constructor(sys: Sys, counters: AttachCounters) {
+  /** @param onEnded called once, when nothing more will be written: the fd is to be closed, whether it has come or not. */
+  constructor(sys: Sys, counters: AttachCounters, onEnded: () => void) {
     this.#sys = sys;
     this.#counters = counters;
+    this.#onEnded = onEnded;
   }
 
-  /** Takes `fd` (non-blocking, or -1 for none) over; what came before it is written now. */
+  /** Writes to `fd` (non-blocking, or -1 for none) from now on; what came before it is written now. */
   open(fd: number): void {
-    if (!this.#awaited) {
-      // It was closed before it came: a client has already ended its input.
-      if (fd !== -1) this.#sys.close(fd);
-      return;
-    }
+    // The input has ended before it came: main has been told, or is being told.
+    if (!this.#awaited) return;
     this.#awaited = false;
     this.#fd = fd;
     this.flush();
   }
 
-  /** -1 when there is none, or it was closed. */
+  /** -1 when there is none, or its input has ended. */
   get fd(): number {
     return this.#fd;
   }
@@ -77,13 +79,14 @@ export class ContainerStdin {
     else this.abandon();
   }
 
-  /** Closes it now; what is pending is dropped. */
+  /** It ends now; what is pending is dropped. */
   abandon(): void {
-    this.#awaited = false;
     this.#drop();
-    if (this.#fd === -1) return;
-    this.#sys.close(this.#fd);
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#awaited = false;
     this.#fd = -1;
+    this.#onEnded();
   }
 
   #drop(): void {

@@ -12,7 +12,13 @@ export const PACKET_PAYLOAD_MAX = 8192;
 /** What one packet of a client may hold. */
 export const CLIENT_PACKET_MAX = 32768;
 
-/** The one task of the attach worker. */
+/**
+ * How long the attach worker stays when nobody is attached. Who comes back within that time is served at once; later
+ * comers wait for a thread to start, as the first did (docs/adr/0020).
+ */
+export const ATTACH_UNUSED_MS = 10_000;
+
+/** A task of the attach worker: as long as somebody is attached, or the container runs. */
 export interface AttachTask {
   readonly memory: WebAssembly.Memory;
   readonly geometry: RingGeometry;
@@ -27,16 +33,32 @@ export interface AttachTask {
   readonly closeStdin: boolean;
   /** Milliseconds after which a client that takes nothing is disconnected; 0 = never. */
   readonly stallTimeoutMs: number;
+  /** Milliseconds without a client after which the worker leaves. */
+  readonly unusedMs: number;
   readonly diag: DiagPlan;
 }
 
 export type ToAttachWorker =
-  /** The container's stdin, non-blocking; the worker's from now on. -1: it has none. Until then clients' input waits. */
+  /**
+   * The container's stdin, non-blocking; stays main's to close, when the worker says so. -1: it has none (any longer).
+   * Until then clients' input waits.
+   */
   | { readonly kind: 'stdin'; readonly fd: number }
   /** The container is gone: give the clients what is left, then end. */
   | { readonly kind: 'end' };
 
-/** The totals of one attach worker, its task's result. */
+export type FromAttachWorker =
+  /** The container's input has ended: close its stdin. The worker does not touch it any more. */
+  { readonly kind: 'stdinEnded' };
+
+/** What a task of the attach worker answers. */
+export interface AttachResult {
+  /** `ended`: the container is gone and its clients have everything. `unused`: nobody is attached. */
+  readonly why: 'ended' | 'unused';
+  readonly counters: AttachCounters;
+}
+
+/** The totals of one attach worker. */
 export interface AttachCounters {
   clients: number;
   /** Payload bytes sent, over all clients. */

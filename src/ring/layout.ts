@@ -3,6 +3,7 @@
  * WebAssembly.Memory, so that the kernel works in place. Each word has one writer; payload first, position after it.
  *
  *     0        words    control words, each on a cache line of its own
+ *     2048     clients  the attach worker's open sockets, for main to close should it die
  *     8192     formats  state of the formatters (src/kernel/layout.ts)
  *     16 KiB   drivers  books of the log drivers (src/log/driver-state.ts)
  *     64 KiB   ring     records: 8 byte header, payload, padding to 8 bytes
@@ -20,6 +21,10 @@ export const ALIGN_BYTES = 8;
 export const SLACK_BYTES = 64;
 
 export const CONTROL_OFFSET = 0;
+/** One Int32 a client of the attach worker: its fd, 0 = none. Written by the worker, by main once it is dead. */
+export const CLIENT_FDS_OFFSET = 2048;
+/** As many clients as are served at once. */
+export const CLIENT_FDS_COUNT = 1024;
 export const FORMATS_OFFSET = 8192;
 export const FORMATS_BYTES = 8192;
 /** One block of {@link DRIVER_BYTES} a log driver. */
@@ -63,7 +68,9 @@ export const ATTACH_CONSUMER = 1;
 export const CONSUMER_COUNT = 2;
 
 const CONTROL_BYTES = (Word.consumers + CONSUMER_COUNT * CONSUMER_WORDS) * 4;
-if (CONTROL_BYTES > FORMATS_OFFSET) throw new Error('ring layout: control words overlap the formatters');
+if (CONTROL_BYTES > CLIENT_FDS_OFFSET) throw new Error('ring layout: control words overlap the clients');
+if (CLIENT_FDS_OFFSET + 4 * CLIENT_FDS_COUNT > FORMATS_OFFSET)
+  throw new Error('ring layout: the clients overlap the formatters');
 if (DRIVERS_OFFSET + DRIVERS_MAX * DRIVER_BYTES > RING_OFFSET) throw new Error('ring layout: drivers overlap the ring');
 
 /** Index of the first word of a consumer. */

@@ -92,14 +92,18 @@ function listenToEngine(session: Session): void {
     if (watch !== undefined) sys.unwatch(watch);
     watch = undefined;
   };
-  const watched = sys.watch(attachFiles.listenFd, () => {
-    stopWatch(); // the attach worker listens from now on
-    session.post({ type: 'clientWaiting' });
-  });
-  if (typeof watched === 'number')
-    throw new ConmonError('ATTACH', 'Failed to watch attach socket', { reason: sys.strerror(watched) });
-  watch = watched;
+  session.awaitClient = () => {
+    const watched = sys.watch(attachFiles.listenFd, () => {
+      stopWatch(); // the attach worker listens from now on
+      session.post({ type: 'clientWaiting' });
+    });
+    if (typeof watched === 'number')
+      throw new ConmonError('ATTACH', 'Failed to watch attach socket', { reason: sys.strerror(watched) });
+    watch = watched;
+  };
+  session.awaitClient();
   session.stopListening = () => {
+    session.awaitClient = undefined;
     stopWatch();
     ctl.close();
     winsz.close();
@@ -124,7 +128,17 @@ export function receiveConsole(session: Session): State {
 
 export function serveClients(session: Session): State {
   const { attachFiles } = session.parts;
-  if (attachFiles) session.output?.startAttach(attachFiles);
+  if (attachFiles) session.output?.startAttach(attachFiles, () => session.post({ type: 'clientsGone' }));
+  return session.state;
+}
+
+/** The attach worker has left: main listens for the next client. A client that has come meanwhile is heard at once. */
+export function awaitClient(session: Session): State {
+  try {
+    session.awaitClient?.();
+  } catch (error) {
+    session.parts.diag.error(errorText(error)); // the container goes on; nobody can attach any more
+  }
   return session.state;
 }
 

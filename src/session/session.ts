@@ -23,8 +23,8 @@ import type { Terminal } from './terminal.ts';
 export interface Output {
   /** The runtime is done with the pipes: the container's bytes may be read. The fds are handed over. */
   begin(sources: readonly Source[], stdinFd: number): void;
-  /** The first client waits in the backlog of the attach socket. */
-  startAttach(plan: { readonly listenFd: number }): void;
+  /** A client waits in the backlog of the attach socket. `onLeft` is called when nobody listens there any longer. */
+  startAttach(plan: { readonly listenFd: number }, onLeft: () => void): void;
   /** New log files under the same paths. */
   reopen(): void;
   /** The container is gone: read what is there without waiting (`drain`), or only flush; then `onEnded` is called. */
@@ -82,6 +82,8 @@ export class Session {
   status = 0;
   output: Output | undefined;
   console: ConsoleSocket | undefined;
+  /** Watches the attach socket for the next client; undefined when there is no socket (any longer). */
+  awaitClient: (() => void) | undefined;
   /** Ends the watches of ctl, winsz and the attach socket; undefined when there are none (any longer). */
   stopListening: (() => void) | undefined;
   terminal: Terminal | undefined;

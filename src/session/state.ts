@@ -6,6 +6,7 @@
 import type { ControlCommand } from '../proto/control-line.ts';
 import {
   afterRuntime,
+  awaitClient,
   containerGone,
   control,
   finish,
@@ -34,8 +35,10 @@ export type SessionEvent =
   | { readonly type: 'runtimeExited'; readonly waitStatus: number }
   /** Something happened on the console socket. */
   | { readonly type: 'consoleReady' }
-  /** The first client is in the attach socket's backlog. */
+  /** A client is in the attach socket's backlog, and nobody serves it yet. */
   | { readonly type: 'clientWaiting' }
+  /** Whoever served the attach clients has left: nobody listens for the next. */
+  | { readonly type: 'clientsGone' }
   | { readonly type: 'control'; readonly command: ControlCommand }
   | { readonly type: 'containerExited'; readonly waitStatus: number }
   /** The output is written and closed. */
@@ -66,6 +69,7 @@ export const TABLE: Readonly<Record<State, Row>> = {
     runtimeExited: afterRuntime,
     consoleReady: receiveConsole,
     clientWaiting: serveClients,
+    clientsGone: awaitClient,
     control: control,
     containerExited: none,
     outputEnded: none,
@@ -80,6 +84,7 @@ export const TABLE: Readonly<Record<State, Row>> = {
     runtimeExited: none,
     consoleReady: none,
     clientWaiting: serveClients,
+    clientsGone: awaitClient,
     control: control,
     containerExited: containerGone,
     outputEnded: none,
@@ -94,6 +99,7 @@ export const TABLE: Readonly<Record<State, Row>> = {
     runtimeExited: none,
     consoleReady: none,
     clientWaiting: none,
+    clientsGone: none,
     control: none,
     containerExited: none,
     outputEnded: finish,
@@ -108,6 +114,7 @@ export const TABLE: Readonly<Record<State, Row>> = {
     runtimeExited: none,
     consoleReady: none,
     clientWaiting: none,
+    clientsGone: none,
     control: none,
     containerExited: none,
     outputEnded: none,
@@ -123,6 +130,7 @@ export const TABLE: Readonly<Record<State, Row>> = {
     runtimeExited: none,
     consoleReady: none,
     clientWaiting: none,
+    clientsGone: none,
     control: none,
     containerExited: none,
     outputEnded: none,

@@ -1,14 +1,22 @@
 /**
- * The main thread's handle of a session's attach worker: starts the thread for the first client, passes messages, and
- * starts another when it dies. It never talks to clients.
+ * The main thread's handle of a session's attach worker: starts a thread when a client waits, passes messages, owns the
+ * container's stdin, and cleans up after a thread that died. A thread leaves when nobody is attached for a while; the
+ * next client starts another. It never talks to clients.
  */
 
-import { MessageChannel, type MessagePort } from 'node:worker_threads';
+import { MessageChannel, type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
 import type { Diag, DiagPlan } from '../diag/diag.ts';
 import { errorText } from '../diag/error.ts';
-import type { AttachCounters, AttachTask, ToAttachWorker } from '../proto/attach-messages.ts';
+import type { Sys } from '../native/sys.ts';
+import type {
+  AttachCounters,
+  AttachResult,
+  AttachTask,
+  FromAttachWorker,
+  ToAttachWorker,
+} from '../proto/attach-messages.ts';
 import { RingConsumer } from '../ring/consumer.ts';
-import { ATTACH_CONSUMER } from '../ring/layout.ts';
+import { ATTACH_CONSUMER, CLIENT_FDS_COUNT, CLIENT_FDS_OFFSET } from '../ring/layout.ts';
 import type { LogWorker } from './log-worker.ts';
 import type { WorkerPool } from './pool.ts';
 
@@ -20,43 +28,73 @@ export interface AttachPlan {
   readonly listenFd: number;
   readonly closeStdin: boolean;
   readonly stallTimeoutMs: number;
+  readonly unusedMs: number;
   readonly diag: DiagPlan;
 }
 
 export class AttachWorker {
+  readonly #sys: Sys;
   readonly #diag: Diag;
   readonly #pool: WorkerPool;
   readonly #log: LogWorker;
   readonly #plan: AttachPlan;
-  readonly #onEnded: (counters: AttachCounters | undefined) => void;
+  readonly #onLeft: () => void;
+  /** Of the thread that runs. */
   #port: MessagePort | undefined;
-  /** The container's stdin is a worker's, perhaps of one that died with it. */
-  #stdinTold = false;
+  /** Undefined until it is known; -1 = there is none, or it was closed. */
+  #stdinFd: number | undefined;
+  /** A client has ended the container's input. */
+  #stdinEnded = false;
   #ending = false;
   #deaths = 0;
 
-  /** `onEnded` is called once: with the totals, or without when the worker was lost for good. */
-  constructor(
-    diag: Diag,
-    pool: WorkerPool,
-    log: LogWorker,
-    plan: AttachPlan,
-    onEnded: (counters: AttachCounters | undefined) => void,
-  ) {
+  /** `onLeft` is called each time a thread has left, or died: nobody listens for clients any longer. */
+  constructor(sys: Sys, diag: Diag, pool: WorkerPool, log: LogWorker, plan: AttachPlan, onLeft: () => void) {
+    this.#sys = sys;
     this.#diag = diag;
     this.#pool = pool;
     this.#log = log;
     this.#plan = plan;
-    this.#onEnded = onEnded;
-    this.#start();
+    this.#onLeft = onLeft;
   }
 
-  /** Hands the container's stdin over; -1 = it has none. */
+  /** False once too many threads have died: {@link serve} does nothing then. */
+  get usable(): boolean {
+    return this.#deaths < DEATHS_MAX;
+  }
+
+  /** Starts a thread, unless one runs: a client is in the backlog, and the ring was asked to keep records for it. */
+  serve(): void {
+    if (this.#port !== undefined || !this.usable) return;
+    const { port1, port2 } = new MessageChannel();
+    this.#port = port1;
+    port1.on('message', (message: FromAttachWorker) => this.#heard(message));
+    // The task's promise keeps the process alive, and that alone.
+    port1.unref();
+    if (this.#stdinFd !== undefined) this.#tell({ kind: 'stdin', fd: this.#stdinFd });
+    if (this.#ending) this.#tell({ kind: 'end' });
+    const task: AttachTask = {
+      memory: this.#log.memory,
+      geometry: this.#log.geometry,
+      port: port2,
+      doorbellFd: this.#log.attachDoorbell.fd,
+      logDoorbellFd: this.#log.doorbell.fd,
+      ...this.#plan,
+    };
+    this.#pool.run<AttachTask, AttachResult>('attach', task, [port2]).then(
+      ({ why, counters }) => this.#left(why, counters),
+      (error: unknown) => this.#died(error),
+    );
+  }
+
+  /** Hands the container's stdin over, which is closed when its input ends; -1 = it has none. */
   stdin(fd: number): void {
-    this.#stdinTold = true;
-    this.#tell({ kind: 'stdin', fd });
+    this.#stdinFd = fd;
+    if (this.#stdinEnded) this.#closeStdin();
+    else this.#tell({ kind: 'stdin', fd });
   }
 
+  /** The container is gone: what is left is given to the clients, then the thread ends. */
   end(): void {
     this.#ending = true;
     this.#tell({ kind: 'end' });
@@ -68,45 +106,43 @@ export class AttachWorker {
     this.#log.attachDoorbell.ring();
   }
 
-  #start(): void {
-    const { port1, port2 } = new MessageChannel();
-    this.#port = port1;
-    const task: AttachTask = {
-      memory: this.#log.memory,
-      geometry: this.#log.geometry,
-      port: port2,
-      doorbellFd: this.#log.attachDoorbell.fd,
-      logDoorbellFd: this.#log.doorbell.fd,
-      ...this.#plan,
-    };
-    this.#pool.run<AttachTask, AttachCounters>('attach', task, [port2]).then(
-      (counters) => this.#finish(counters),
-      (error: unknown) => this.#died(error),
-    );
+  #heard(_message: FromAttachWorker): void {
+    this.#stdinEnded = true;
+    this.#closeStdin();
   }
 
-  /**
-   * The ring must not wait for one who reads no more. A new worker serves new clients; the container's stdin has died
-   * with the old one: nobody knows whether it had closed it.
-   */
+  #closeStdin(): void {
+    if (this.#stdinFd === undefined || this.#stdinFd === -1) return;
+    this.#sys.close(this.#stdinFd);
+    this.#stdinFd = -1;
+  }
+
+  #left(why: AttachResult['why'], counters: AttachCounters): void {
+    this.#diag.debug(`attach worker left, ${why}: ${JSON.stringify(counters)}`);
+    this.#closePort();
+    this.#onLeft();
+  }
+
+  /** The ring must not wait for one who reads no more, nor clients for one who has nothing to say. */
   #died(error: unknown): void {
     this.#deaths++;
     this.#diag.error(`attach worker died (${this.#deaths} of ${DEATHS_MAX}): ${errorText(error)}`);
-    this.#port?.close();
+    this.#closePort();
     const { memory, geometry, doorbell } = this.#log;
+    const clientFds = new Int32Array(memory.buffer, CLIENT_FDS_OFFSET, CLIENT_FDS_COUNT);
+    for (const fd of clientFds) if (fd !== 0) this.#sys.close(fd);
+    clientFds.fill(0);
     new RingConsumer(memory, geometry.capacityBytes, ATTACH_CONSUMER, doorbell).leave();
-    if (this.#ending || this.#deaths >= DEATHS_MAX) {
-      this.#finish(undefined);
-      return;
-    }
-    this.#log.keepForClients();
-    this.#start();
-    if (this.#stdinTold) this.stdin(-1);
+    this.#onLeft();
   }
 
-  #finish(counters: AttachCounters | undefined): void {
-    this.#port?.close();
+  /** What the thread said last may still be under way: stdin's end must not get lost with it. */
+  #closePort(): void {
+    const port = this.#port;
     this.#port = undefined;
-    this.#onEnded(counters);
+    if (port === undefined) return;
+    for (let next = receiveMessageOnPort(port); next !== undefined; next = receiveMessageOnPort(port))
+      this.#heard(next.message as FromAttachWorker);
+    port.close();
   }
 }

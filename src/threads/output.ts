@@ -29,6 +29,7 @@ export class Output {
   #stdinFd: number | undefined;
   #logging = false;
   #serving = false;
+  #onLeft: (() => void) | undefined;
   #ended = false;
   #told = false;
   #graceOver = false;
@@ -56,25 +57,33 @@ export class Output {
     this.#attach?.stdin(stdinFd);
   }
 
-  /** The first client is in the backlog of `plan.listenFd`. */
-  startAttach(plan: AttachPlan): void {
-    if (this.#ended || this.#attach) return;
+  /** A client is in the backlog of `plan.listenFd`. `onLeft` is called when nobody listens there any longer. */
+  startAttach(plan: AttachPlan, onLeft: () => void): void {
+    if (this.#ended || this.#serving || this.#attach?.usable === false) return;
     const log = this.#log ?? this.#startLog();
     if (!this.#logging) return; // lost for good: there is nothing to give, and what is read must go on being read
     log.keepForClients();
     if (this.#discard && this.#sources) {
       this.#discard.close();
+      this.#discard = undefined;
       log.begin(this.#sources);
     }
     this.#serving = true;
-    this.#attach = new AttachWorker(this.#diag, this.#thePool(), log, plan, (counters) => {
-      if (counters) this.#diag.debug(`attach totals: ${JSON.stringify(counters)}`);
+    this.#onLeft = onLeft;
+    this.#attach ??= this.#newAttach(log, plan);
+    this.#attach.serve();
+  }
+
+  #newAttach(log: LogWorker, plan: AttachPlan): AttachWorker {
+    const attach = new AttachWorker(this.#sys, this.#diag, this.#thePool(), log, plan, () => {
       this.#serving = false;
+      if (!this.#ended && attach.usable) this.#onLeft?.();
       this.#tellEnded();
       this.#release();
-      this.#onClosed?.();
+      if (this.#ended) this.#onClosed?.();
     });
-    if (this.#stdinFd !== undefined) this.#attach.stdin(this.#stdinFd);
+    if (this.#stdinFd !== undefined) attach.stdin(this.#stdinFd);
+    return attach;
   }
 
   reopen(): void {

@@ -99,6 +99,7 @@ promise('a bundle’s path may be longer than any socket address', {}, async (c)
       fullAttach ? `${bundle}/attach` : `${container.socketDir}/${container.cid}/attach`,
     );
     c.workspace.defer(() => client.close());
+    await waitFor('the client to be accepted', () => acceptedClients(container) === 1);
     go(container);
     c.t.equal(await container.finished(), 0);
     await client.waitForEnd();

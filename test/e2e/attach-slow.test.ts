@@ -18,7 +18,9 @@ const MIB = 1 << 20;
 const STDOUT = 2;
 const FREEZES = 'C blocks in its write to a client that does not read, and everything waits for it';
 
-promise('a client that is killed harms nobody', {}, async (c) => {
+const LOSES = 'C sometimes loses the others 8192 bytes when a client dies (seen in November 2026)';
+
+promise('a client that is killed harms nobody', { differs: { c: LOSES } }, async (c) => {
   const container = shellContainer(c, 'yes 0123456789 | head -c 3000000; echo; echo end');
   await container.created();
   const path = fileURLToPath(new URL('../helpers/attach-client.ts', import.meta.url));
@@ -31,7 +33,7 @@ promise('a client that is killed harms nobody', {}, async (c) => {
   victim.kill('SIGKILL');
   c.t.equal(await container.finished(), 0);
   await survivor.waitForEnd();
-  c.t.equal(survivor.output().length, 3_000_005);
+  if (c.differs === undefined) c.t.equal(survivor.output().length, 3_000_005);
   c.t.match(survivor.text.slice(-5), '\nend\n');
   c.t.equal(container.log().stdout.length, 3_000_005);
 });

@@ -1,7 +1,7 @@
 /** How attach clients get in: with the ring's leave, and never at the price of a busy loop. */
 import t from 'tap';
 import { RingConsumer } from '../../../src/ring/consumer.ts';
-import { Rig } from './rig.ts';
+import { FakeClient, Rig } from './rig.ts';
 
 const EMFILE = -24;
 
@@ -126,4 +126,108 @@ t.test('a server that starts just as the ring lets it in does not ask again and 
   });
   rig.run(() => rig.end());
   t.equal(client.text, '2:first words');
+});
+
+t.test('a server that nobody uses leaves after its time, and gives its place in the ring back', async (t) => {
+  const rig = new Rig({ unusedMs: 5000 });
+  const client = rig.connect();
+  rig.openStdin();
+  let leftMs = 0;
+  const why = rig.run(
+    () => rig.put('x'),
+    () => {
+      rig.nowMs += 60_000; // a client that is there counts, however quiet
+      client.send('y');
+    },
+    () => {
+      client.hangUp();
+      leftMs = rig.nowMs;
+    },
+    'time passes',
+  );
+  t.equal(why, 'unused');
+  t.equal(rig.nowMs - leftMs, 5000);
+  t.equal(rig.kept, false);
+  t.equal(rig.stdinClosed, false, 'stdin is kept for the next');
+  t.equal(client.closed, true);
+  t.ok([...rig.clientFds].every((fd) => fd === 0));
+});
+
+t.test('who comes within that time is served, and its time begins anew', async (t) => {
+  const rig = new Rig({ unusedMs: 5000 });
+  const [first, second] = [rig.connect(), new FakeClient()];
+  const why = rig.run(
+    () => first.hangUp(),
+    () => {
+      rig.nowMs += 4999;
+      rig.connect(second);
+    },
+    () => rig.put('hello'),
+    () => {
+      t.equal(second.text, '2:hello');
+      second.hangUp();
+    },
+    () => {
+      rig.nowMs += 4999;
+      rig.openStdin(); // anything that wakes it
+    },
+    'time passes',
+  );
+  t.equal(why, 'unused');
+  t.equal(rig.timeouts.at(-1), 1);
+});
+
+t.test('a server that still has input for the container stays', async (t) => {
+  const rig = new Rig({ unusedMs: 5000 });
+  const client = rig.connect();
+  rig.stdinRoom = 2;
+  rig.openStdin();
+  const why = rig.run(
+    () => client.send('abcdef'),
+    () => client.hangUp(),
+    () => {
+      rig.nowMs += 60_000;
+      rig.stdinRoom = 2;
+    },
+    () => {
+      rig.nowMs += 60_000;
+      rig.stdinRoom = 2;
+    },
+    'time passes',
+  );
+  t.equal(why, 'unused');
+  t.equal(rig.stdinText, 'abcdef');
+});
+
+t.test('a server that waits for the ring, or at the container’s end, does not leave as unused', async (t) => {
+  const waiting = new Rig({ unusedMs: 5000, slowAdmission: true });
+  const client = waiting.connect();
+  const why = waiting.run(
+    () => {
+      waiting.nowMs += 60_000;
+      waiting.tell({ kind: 'stdin', fd: -1 });
+    },
+    () => waiting.admit(),
+    () => waiting.put('x'),
+    () => waiting.end(),
+  );
+  t.equal(why, 'ended');
+  t.equal(client.text, '2:x');
+});
+
+t.test('more clients than there is room for wait in the backlog', async (t) => {
+  const rig = new Rig();
+  const clients = Array.from({ length: 10 }, () => rig.connect());
+  rig.run(
+    () => {
+      t.equal(rig.counters.clients, 8);
+      clients[3]?.hangUp();
+      clients[4]?.hangUp();
+    },
+    () => rig.put('x'),
+    () => rig.end(),
+  );
+  t.equal(rig.counters.clients, 10);
+  t.equal(clients[9]?.text, '2:x');
+  t.ok(clients.every(({ closed }) => closed));
 });

@@ -122,6 +122,8 @@ export class FakeClient {
 export interface RigOptions {
   readonly closeStdin?: boolean;
   readonly stallTimeoutMs?: number;
+  /** How long the server stays without a client; for ever. */
+  readonly unusedMs?: number;
   readonly capacityBytes?: number;
   /** The ring lets consumers in only when {@link Rig.admit} is called. */
   readonly slowAdmission?: boolean;
@@ -164,6 +166,8 @@ export class Rig {
   readonly sys: Sys = this.#fakeSys();
   readonly server: AttachServer;
   readonly #words: Int32Array;
+  /** The fds of clients that are open, as main would find them. */
+  readonly clientFds = new Int32Array(8);
   readonly #clients = new Map<number, FakeClient>();
   readonly #admitsAtOnce: boolean;
   #rings = 0;
@@ -175,6 +179,7 @@ export class Rig {
   constructor({
     closeStdin = false,
     stallTimeoutMs = 0,
+    unusedMs = Number.POSITIVE_INFINITY,
     capacityBytes = 1 << 16,
     slowAdmission = false,
     source,
@@ -201,12 +206,17 @@ export class Rig {
       diag: this.complaints.diag,
       bytes: this.bytes,
       source: this.source,
-      stdin: new ContainerStdin(sys, this.counters),
+      stdin: new ContainerStdin(sys, this.counters, () => {
+        if (this.stdinClosed) throw new Error('stdin was closed twice');
+        this.stdinClosed = true;
+      }),
       counters: this.counters,
       doorbell: { fd: DOORBELL_FD, take: () => this.#take() },
       listenFd: LISTEN_FD,
       closeStdin,
       stallTimeoutMs,
+      unusedMs,
+      clientFds: this.clientFds,
       declareSleep: () => declareSleep(this.#words, ring.sleepsWord),
       declareAwake: () => declareAwake(this.#words, ring.sleepsWord),
       nextMessage: () => this.messages.shift(),
@@ -215,11 +225,12 @@ export class Rig {
   }
 
   /** Runs the server; each step happens when it would sleep. The ring was asked to let it in, as main does. */
-  run(...steps: readonly Step[]): void {
+  run(...steps: readonly Step[]): 'ended' | 'unused' {
     this.#steps = [...steps];
     if (!this.kept) this.source.request();
-    this.server.run();
+    const why = this.server.run();
     if (this.#steps.length > 0) throw new Error(`the server ended with ${this.#steps.length} steps to come`);
+    return why;
   }
 
   /** A client connects. */
@@ -304,13 +315,9 @@ export class Rig {
         return 0;
       },
       close: (fd) => {
-        if (fd === STDIN_FD) {
-          if (this.stdinClosed) throw new Error('stdin was closed twice');
-          this.stdinClosed = true;
-        } else {
-          this.#client(fd).closed = true;
-          this.#clients.delete(fd);
-        }
+        if (this.clientFds.includes(fd)) throw new Error(`fd ${fd} is closed and still noted as open`);
+        this.#client(fd).closed = true;
+        this.#clients.delete(fd);
         return progress(0);
       },
       write: (fd, bytes, offset, length) => {

@@ -1,4 +1,4 @@
-/** The container's stdin on its own: what is held, written, dropped, and when it is closed. */
+/** The container's stdin on its own: what is held, written, dropped, and when it has ended. */
 import t from 'tap';
 import { ContainerStdin } from '../../../src/attach/stdin.ts';
 import { EAGAIN, EPIPE } from '../../../src/native/constants.ts';
@@ -17,21 +17,20 @@ function rig(...answers: number[]) {
     stalledClients: 0,
   };
   const written: string[] = [];
-  const closed: number[] = [];
   const sys = fakeSys({
     write: (_fd, bytes, offset, length) => {
       const answer = Math.min(answers.shift() ?? length, length);
       if (answer > 0) written.push(textOf(bytes, offset, answer));
       return answer;
     },
-    close: (fd) => closed.push(fd),
   });
-  const stdin = new ContainerStdin(sys, counters);
+  const ends: string[] = [];
+  const stdin = new ContainerStdin(sys, counters, () => ends.push(written.join('')));
   const put = (text: string): void => {
     stdin.buffer.set(Buffer.from(text, 'latin1'));
     stdin.write(text.length);
   };
-  return { stdin, counters, written, closed, put };
+  return { stdin, counters, written, ends, put };
 }
 
 t.test('a packet is written in as many pieces as the container takes', async (t) => {
@@ -64,10 +63,10 @@ t.test('closing waits for what is pending, and for stdin itself', async (t) => {
   slow.put('abc');
   slow.stdin.close();
   slow.stdin.flush();
-  t.same(slow.closed, []);
+  t.same(slow.ends, []);
   slow.stdin.flush();
   t.same(slow.written, ['a', 'bc']);
-  t.same(slow.closed, [FD]);
+  t.same(slow.ends, ['abc'], 'told once everything is written');
   t.equal(slow.stdin.fd, -1);
 
   const early = rig();
@@ -76,44 +75,49 @@ t.test('closing waits for what is pending, and for stdin itself', async (t) => {
   t.equal(early.stdin.pending, true);
   early.stdin.open(FD);
   t.same(early.written, ['abc']);
-  t.same(early.closed, [FD]);
+  t.same(early.ends, ['abc']);
 });
 
-t.test('an fd that comes after the close is closed', async (t) => {
-  const { stdin, closed } = rig();
+t.test('an fd that comes after the end is not written to, whatever comes then', async (t) => {
+  const { stdin, ends, written, put } = rig();
   stdin.close();
+  t.same(ends, ['']);
   stdin.open(FD);
-  t.same(closed, [FD]);
+  put('late');
   t.equal(stdin.fd, -1);
+  t.equal(stdin.pending, false);
+  t.same(ends, [''], 'told once');
+  t.same(written, []);
 });
 
-t.test('closed twice, or closed and abandoned, it is closed once', async (t) => {
-  const { stdin, closed } = rig();
+t.test('closed twice, or closed and abandoned, its end is told once', async (t) => {
+  const { stdin, ends } = rig();
   stdin.open(FD);
   stdin.close();
   stdin.close();
   stdin.abandon();
-  t.same(closed, [FD]);
+  t.same(ends, ['']);
+  t.equal(stdin.fd, -1);
 });
 
 t.test('what cannot be written is dropped and counted, and a pending close then happens', async (t) => {
-  const { stdin, counters, closed, put } = rig(1, EAGAIN, EPIPE);
+  const { stdin, counters, ends, put } = rig(1, EAGAIN, EPIPE);
   stdin.open(FD);
   put('abc');
   stdin.close();
   stdin.flush();
   t.equal(counters.stdinBytes, 1);
   t.equal(counters.droppedStdinBytes, 2);
-  t.same(closed, [FD]);
+  t.same(ends, ['a']);
 });
 
 t.test('abandoned, nothing is pending and input is dropped', async (t) => {
-  const { stdin, counters, closed, put } = rig(EAGAIN);
+  const { stdin, counters, ends, put } = rig(EAGAIN);
   stdin.open(FD);
   put('abc');
   stdin.abandon();
   t.equal(stdin.pending, false);
-  t.same(closed, [FD]);
+  t.same(ends, ['']);
   put('de');
   t.equal(stdin.pending, false);
   t.equal(counters.droppedStdinBytes, 5);

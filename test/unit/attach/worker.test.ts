@@ -1,11 +1,13 @@
-/** Main's handle of the attach worker: what it tells a worker, and what becomes of one that dies. No real threads. */
+/** Main's handle of the attach worker: what it tells a thread, and what becomes of one that leaves or dies. No real threads. */
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
 import t from 'tap';
 import { createMemory } from '../../../src/kernel/kernel.ts';
-import type { AttachCounters, AttachTask, ToAttachWorker } from '../../../src/proto/attach-messages.ts';
+import type { AttachCounters, AttachResult, AttachTask, ToAttachWorker } from '../../../src/proto/attach-messages.ts';
 import { RingConsumer } from '../../../src/ring/consumer.ts';
 import {
   ATTACH_CONSUMER,
+  CLIENT_FDS_COUNT,
+  CLIENT_FDS_OFFSET,
   ConsumerState,
   ConsumerWord,
   consumerBase,
@@ -15,6 +17,7 @@ import {
 import { AttachWorker } from '../../../src/threads/attach-worker.ts';
 import type { LogWorker } from '../../../src/threads/log-worker.ts';
 import type { WorkerPool } from '../../../src/threads/pool.ts';
+import { fakeSys } from '../native/fake-sys.ts';
 import { CountingBell } from '../ring/rig.ts';
 import { Complaints } from '../session/complaints.ts';
 
@@ -23,7 +26,7 @@ const turn = () => new Promise((resolve) => setImmediate(resolve));
 
 interface Run {
   readonly task: AttachTask;
-  readonly end: (counters: AttachCounters) => void;
+  readonly leave: (why: AttachResult['why']) => void;
   readonly die: (error: Error) => void;
 }
 
@@ -33,12 +36,15 @@ function rig() {
   const words = new Int32Array(memory.buffer);
   const [bell, attachBell] = [new CountingBell(), new CountingBell()];
   const runs: Run[] = [];
-  const endings: (AttachCounters | undefined)[] = [];
+  const closed: number[] = [];
   const complaints = new Complaints();
+  const seen = { lefts: 0 };
   // Of both classes the worker uses only these; their other members are private, which types cannot leave out.
   const pool = {
     run: (_role: string, task: AttachTask) =>
-      new Promise<AttachCounters>((resolve, reject) => runs.push({ task, end: resolve, die: reject })),
+      new Promise<AttachResult>((resolve, reject) =>
+        runs.push({ task, leave: (why) => resolve({ why, counters: COUNTERS }), die: reject }),
+      ),
   } as unknown as WorkerPool;
   const keepForClients = () => new RingConsumer(memory, 1024, ATTACH_CONSUMER, bell.doorbell).request();
   const log = {
@@ -46,87 +52,165 @@ function rig() {
     geometry,
     doorbell: bell.doorbell,
     attachDoorbell: attachBell.doorbell,
-    keepForClients,
   } as unknown as LogWorker;
   const plan = {
     listenFd: 5,
     closeStdin: true,
     stallTimeoutMs: 7,
+    unusedMs: 8,
     diag: { level: 'warn', syslogName: undefined },
   } as const;
-  keepForClients(); // as Output does before it makes the worker
-  const worker = new AttachWorker(complaints.diag, pool, log, plan, (counters) => endings.push(counters));
+  const sys = fakeSys({ close: (fd) => closed.push(fd) });
+  const worker = new AttachWorker(sys, complaints.diag, pool, log, plan, () => seen.lefts++);
+  /** As Output does when a client waits. */
+  const serve = () => {
+    keepForClients();
+    worker.serve();
+  };
+  serve();
   const state = () => words[consumerBase(ATTACH_CONSUMER) + ConsumerWord.state];
-  return { worker, runs, endings, lines: complaints.lines, state, words };
+  const clientFds = new Int32Array(memory.buffer, CLIENT_FDS_OFFSET, CLIENT_FDS_COUNT);
+  return { worker, runs, closed, seen, serve, lines: complaints.lines, state, words, clientFds };
 }
 
-/** What a worker was told so far. */
-function messages(port: MessagePort): ToAttachWorker[] {
+/** What a thread was told so far. */
+function messages(run: Run | undefined): ToAttachWorker[] {
   const found: ToAttachWorker[] = [];
-  for (let next = receiveMessageOnPort(port); next !== undefined; next = receiveMessageOnPort(port))
+  const port: MessagePort | undefined = run?.task.port;
+  for (let next = port && receiveMessageOnPort(port); next !== undefined; next = port && receiveMessageOnPort(port))
     found.push(next.message as ToAttachWorker);
   return found;
 }
 
-t.test('a worker gets the plan and the messages, its totals come back once', async (t) => {
-  const { worker, runs, endings } = rig();
+t.test('a thread gets the plan and the messages; its end is told once', async (t) => {
+  const { worker, runs, seen, serve } = rig();
   worker.stdin(9);
   worker.end();
-  t.equal(runs.length, 1);
-  const task = runs[0]?.task;
-  t.match(task, { listenFd: 5, closeStdin: true, stallTimeoutMs: 7, doorbellFd: 99, logDoorbellFd: 99 });
-  t.same(task && messages(task.port), [{ kind: 'stdin', fd: 9 }, { kind: 'end' }]);
-  runs[0]?.end(COUNTERS);
+  serve();
+  t.equal(runs.length, 1, 'one at a time');
+  t.match(runs[0]?.task, {
+    listenFd: 5,
+    closeStdin: true,
+    stallTimeoutMs: 7,
+    unusedMs: 8,
+    doorbellFd: 99,
+    logDoorbellFd: 99,
+  });
+  t.same(messages(runs[0]), [{ kind: 'stdin', fd: 9 }, { kind: 'end' }]);
+  runs[0]?.leave('ended');
   await turn();
-  t.same(endings, [COUNTERS]);
+  t.equal(seen.lefts, 1);
   worker.end();
 });
 
-t.test('after a death another worker starts, and the ring keeps records from then on', async (t) => {
-  const { worker, runs, endings, lines, state, words } = rig();
-  words[consumerBase(ATTACH_CONSUMER) + ConsumerWord.state] = ConsumerState.active;
+t.test('after a thread has left the next client starts another, with the same stdin', async (t) => {
+  const { worker, runs, closed, seen, serve } = rig();
   worker.stdin(9);
-  runs[0]?.die(new Error('a bug'));
-  await turn();
-  t.same(lines, ['[conmon:e]: attach worker died (1 of 3): a bug']);
-  t.equal(runs.length, 2);
-  t.equal(state(), ConsumerState.requested, 'nobody waits for the dead one, the next is asked for');
-  const port = runs[1]?.task.port;
-  t.same(port && messages(port), [{ kind: 'stdin', fd: -1 }], 'stdin has died with the first');
-  runs[1]?.end(COUNTERS);
-  await turn();
-  t.same(endings, [COUNTERS]);
+  for (let i = 0; i < 5; i++) {
+    t.equal(runs.length, i + 1);
+    t.same(messages(runs[i]), [{ kind: 'stdin', fd: 9 }]);
+    runs[i]?.leave('unused');
+    await turn();
+    t.equal(seen.lefts, i + 1);
+    t.equal(worker.usable, true);
+    serve();
+  }
+  t.same(closed, [], 'stdin stays open between clients');
+  runs[5]?.leave('ended');
 });
 
-t.test('a worker that dies before there is a stdin leaves it to the next', async (t) => {
-  const { worker, runs } = rig();
-  runs[0]?.die(new Error('a bug'));
+t.test('stdin that comes while no thread is there is the next one’s', async (t) => {
+  const { worker, runs, serve } = rig();
+  runs[0]?.leave('unused');
   await turn();
   worker.stdin(9);
-  const port = runs[1]?.task.port;
-  t.same(port && messages(port), [{ kind: 'stdin', fd: 9 }]);
-  runs[1]?.end(COUNTERS);
+  serve();
+  t.same(messages(runs[1]), [{ kind: 'stdin', fd: 9 }]);
+  runs[1]?.leave('ended');
+});
+
+t.test('when a thread says that the input has ended stdin is closed, once, and the next one gets none', async (t) => {
+  const { worker, runs, closed, serve } = rig();
+  worker.stdin(9);
+  runs[0]?.task.port.postMessage({ kind: 'stdinEnded' });
+  for (let i = 0; i < 100 && closed.length === 0; i++) await turn();
+  t.same(closed, [9]);
+  runs[0]?.leave('unused');
+  await turn();
+  serve();
+  t.same(messages(runs[1]), [{ kind: 'stdin', fd: -1 }]);
+  runs[1]?.task.port.postMessage({ kind: 'stdinEnded' });
+  runs[1]?.leave('ended');
+  await turn();
+  t.same(closed, [9]);
+});
+
+t.test('input that ends before there is a stdin: it is closed when it comes', async (t) => {
+  const { worker, runs, closed } = rig();
+  runs[0]?.task.port.postMessage({ kind: 'stdinEnded' });
+  runs[0]?.leave('unused');
+  await turn();
+  worker.stdin(9);
+  t.same(closed, [9]);
+});
+
+t.test(
+  'a thread that dies: its clients are disconnected, nobody waits for it, the next client starts another',
+  async (t) => {
+    const { worker, runs, closed, seen, serve, lines, state, words, clientFds } = rig();
+    words[consumerBase(ATTACH_CONSUMER) + ConsumerWord.state] = ConsumerState.active;
+    worker.stdin(9);
+    clientFds[0] = 21;
+    clientFds[700] = 22;
+    clientFds[CLIENT_FDS_COUNT - 1] = 23;
+    runs[0]?.die(new Error('a bug'));
+    await turn();
+    t.same(lines, ['[conmon:e]: attach worker died (1 of 3): a bug']);
+    t.same(closed, [21, 22, 23]);
+    t.ok(clientFds.every((fd) => fd === 0));
+    t.equal(state(), ConsumerState.absent);
+    t.equal(seen.lefts, 1);
+    t.equal(runs.length, 1);
+    serve();
+    t.equal(state(), ConsumerState.requested);
+    t.same(messages(runs[1]), [{ kind: 'stdin', fd: 9 }], 'the container’s stdin is well');
+    runs[1]?.leave('ended');
+  },
+);
+
+t.test('what a thread said before it died counts: stdin is closed, not handed on', async (t) => {
+  const { worker, runs, closed, serve } = rig();
+  worker.stdin(9);
+  runs[0]?.task.port.postMessage({ kind: 'stdinEnded' });
+  runs[0]?.die(new Error('a bug'));
+  await turn();
+  t.same(closed, [9]);
+  serve();
+  t.same(messages(runs[1]), [{ kind: 'stdin', fd: -1 }]);
+  runs[1]?.leave('ended');
 });
 
 t.test('after the third death no other starts, and the container does not wait for it', async (t) => {
-  const { runs, endings, state, words } = rig();
+  const { worker, runs, seen, state, words } = rig();
   for (let i = 0; i < 3; i++) {
-    t.equal(runs.length, i + 1);
+    t.equal(worker.usable, true);
     words[consumerBase(ATTACH_CONSUMER) + ConsumerWord.state] = ConsumerState.active;
     runs[i]?.die(new Error('a bug'));
     await turn();
+    t.equal(state(), ConsumerState.absent);
+    worker.serve();
   }
+  t.equal(worker.usable, false);
   t.equal(runs.length, 3);
-  t.same(endings, [undefined]);
-  t.equal(state(), ConsumerState.absent);
+  t.equal(seen.lefts, 3);
 });
 
 t.test('at the end a death is the end', async (t) => {
-  const { worker, runs, endings, state } = rig();
+  const { worker, runs, seen, state } = rig();
   worker.end();
   runs[0]?.die(new Error('a bug'));
   await turn();
   t.equal(runs.length, 1);
-  t.same(endings, [undefined]);
+  t.equal(seen.lefts, 1);
   t.equal(state(), ConsumerState.absent);
 });

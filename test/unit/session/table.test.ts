@@ -9,6 +9,7 @@ const EVENTS: { readonly [T in SessionEvent['type']]: Extract<SessionEvent, { ty
   runtimeExited: { type: 'runtimeExited', waitStatus: 0 },
   consoleReady: { type: 'consoleReady' },
   clientWaiting: { type: 'clientWaiting' },
+  clientsGone: { type: 'clientsGone' },
   control: { type: 'control', command: { kind: 'reopen' } },
   containerExited: { type: 'containerExited', waitStatus: 0 },
   outputEnded: { type: 'outputEnded' },
