@@ -9,7 +9,7 @@ import { type Options, parseCommandLine, readRawArgv } from './cli/index.ts';
 import { Diag, type DiagPlan } from './diag/diag.ts';
 import { errorText } from './diag/error.ts';
 import { LOG_ERR, Syslog } from './diag/syslog.ts';
-import { openLog } from './log/open-log.ts';
+import { openTargets } from './log/open-target.ts';
 import {
   O_CLOEXEC,
   O_PATH,
@@ -22,7 +22,7 @@ import {
 } from './native/constants.ts';
 import { failureText, sys } from './native/sys.ts';
 import { ATTACH_UNUSED_MS } from './proto/attach-messages.ts';
-import type { LogFileTarget } from './proto/log-messages.ts';
+import type { DriverTarget } from './proto/log-messages.ts';
 import { syncKey } from './proto/sync-message.ts';
 import { AttachFiles } from './session/attach-files.ts';
 import { Environment } from './session/environment.ts';
@@ -61,7 +61,7 @@ interface Prepared {
   readonly startFd: number;
   /** Fds of the caller's that the runtime gets and that are closed before the exit notice. */
   readonly leakedFds: readonly number[];
-  readonly logFiles: readonly LogFileTarget[];
+  readonly logs: readonly DriverTarget[];
   readonly stdio: Stdio | undefined;
 }
 
@@ -111,9 +111,7 @@ function prepare(launch: Launch, options: Options, diag: Diag): Prepared {
   if (startFd > 2 && !options.execAttach) sys.close(startFd);
   const ours = new Set([syncFd, startFd, attachFd, launch.statusFd, launch.environFd]);
   refuseWhatIsNotThereYet(options);
-  const logFiles = options.logTargets.flatMap((target) =>
-    target.driver === 'k8s-file' ? [{ driver: target.driver, path: target.path, fd: openLog(target.path) }] : [],
-  );
+  const logs = openTargets(options.logTargets, options);
   const passthrough = options.logTargets.some((target) => target.driver === 'passthrough');
   return {
     launch,
@@ -123,18 +121,15 @@ function prepare(launch: Launch, options: Options, diag: Diag): Prepared {
     attachFd,
     startFd: options.execAttach ? startFd : -1,
     leakedFds: launch.entryFds.filter((fd) => !ours.has(fd)),
-    logFiles,
+    logs,
     stdio: passthrough
       ? undefined
-      : openStdio(sys, diag, { stdin: options.stdin, terminal: options.terminal, logged: logFiles.length > 0 }),
+      : openStdio(sys, diag, { stdin: options.stdin, terminal: options.terminal, logged: logs.length > 0 }),
   };
 }
 
-/** A log that would silently stay empty, or be cut where it should be kept, is no log: better no container. */
+/** A log that would be cut where it should be kept is no log: better no container. */
 function refuseWhatIsNotThereYet(options: Options): void {
-  for (const { driver } of options.logTargets)
-    if (driver === 'journald' || driver === 'json-file')
-      throw new Error(`Log driver ${driver} is not supported by this version`);
   if (options.logRotate) throw new Error('--log-rotate is not supported by this version');
 }
 
@@ -212,7 +207,7 @@ function waitForClient(options: Options, diag: Diag, { attachFd, startFd }: Prep
 }
 
 /** The threads' code is loaded behind the runtime. With passthrough there is nothing to read. */
-function outputStarter(options: Options, diag: Diag, { logFiles, stdio }: Prepared): StartOutput {
+function outputStarter(options: Options, diag: Diag, { logs, stdio }: Prepared): StartOutput {
   return (onEnded) => {
     if (stdio === undefined) return undefined;
     const threads = require('./threads.cjs') as typeof import('./threads/index.ts');
@@ -221,7 +216,7 @@ function outputStarter(options: Options, diag: Diag, { logFiles, stdio }: Prepar
       globalMaxBytes: options.logGlobalSizeMaxBytes ?? Number.POSITIVE_INFINITY,
     };
     const rotation = { keepFiles: options.logRotate ? options.logMaxFiles : 0 };
-    const plan = { targets: logFiles, limits, rotation, syncLog: options.syncLog, diag: diagPlan(options) };
+    const plan = { targets: logs, limits, rotation, syncLog: options.syncLog, diag: diagPlan(options) };
     const output = new threads.Output(sys, diag, plan, onEnded);
     return {
       begin: (sources, stdinFd) => output.begin(sources, stdinFd),

@@ -7,18 +7,13 @@ import { receiveMessageOnPort } from 'node:worker_threads';
 import { Diag } from '../src/diag/diag.ts';
 import { loadKernel } from '../src/kernel/kernel.ts';
 import { newCounters } from '../src/log/counters.ts';
-import { driverState } from '../src/log/driver-state.ts';
-import { FileSink } from '../src/log/file-sink.ts';
-import { K8sFile, k8sNotice } from '../src/log/k8s-file.ts';
-import { Loss } from '../src/log/loss.ts';
-import { Pump, type PumpDriver } from '../src/log/pump.ts';
-import { replacement } from '../src/log/rotation.ts';
-import { Timestamp } from '../src/log/timestamp.ts';
+import { createDriver } from '../src/log/drivers.ts';
+import { Pump } from '../src/log/pump.ts';
 import { sys } from '../src/native/sys.ts';
 import type { FromLogWorker, LogCounters, LogTask, ToLogWorker } from '../src/proto/log-messages.ts';
 import { RingConsumer } from '../src/ring/consumer.ts';
 import { Doorbell, declareAwake, declareSleep } from '../src/ring/doorbell.ts';
-import { ATTACH_CONSUMER, CONSUMER_COUNT, LOG_CONSUMER, outputOffset, Word } from '../src/ring/layout.ts';
+import { ATTACH_CONSUMER, CONSUMER_COUNT, LOG_CONSUMER, Word } from '../src/ring/layout.ts';
 import { RingProducer } from '../src/ring/producer.ts';
 
 export default function run(task: LogTask): LogCounters {
@@ -29,36 +24,9 @@ export default function run(task: LogTask): LogCounters {
   const doorbell = new Doorbell(sys, task.doorbellFd);
   const doorbells = new Array<Doorbell | undefined>(CONSUMER_COUNT);
   doorbells[ATTACH_CONSUMER] = new Doorbell(sys, task.attachDoorbellFd);
-  const kernel = loadKernel(memory);
-  const drivers = task.targets.map((target, index): PumpDriver => {
-    const state = driverState(memory, index);
-    const loss = new Loss(sys, diag, target.path, state);
-    const timestamp = new Timestamp(sys);
-    const sink = new FileSink({
-      sys,
-      diag,
-      counters,
-      path: target.path,
-      fd: target.fd,
-      limits: task.limits,
-      replacement: replacement(sys, target.path, task.rotation),
-      state,
-      loss,
-      notice: k8sNotice(timestamp),
-    });
-    const driver = new K8sFile({
-      memory,
-      kernel,
-      timestamp,
-      sink,
-      counters,
-      state,
-      firstState: 2 * index,
-      outputs: [outputOffset(geometry, 2 * index), outputOffset(geometry, 2 * index + 1)],
-      outputBytes: geometry.outputBytes,
-    });
-    return { driver, state, loss, name: target.path };
-  });
+  const { limits, rotation } = task;
+  const parts = { sys, diag, memory, geometry, kernel: loadKernel(memory), counters, limits, rotation };
+  const drivers = task.targets.map((target, index) => createDriver(parts, target, index));
   const pump = new Pump({
     sys,
     diag,

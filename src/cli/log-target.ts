@@ -20,6 +20,8 @@ export interface LogRequest {
 
 /** Bytes of a container id that journald entries carry as CONTAINER_ID; the id itself must be longer. */
 const SHORT_ID_BYTES = 12;
+/** Every record carries them: what is longer is a mistake, and would not fit where records are made. */
+const TAG_AND_LABELS_MAX_BYTES = 16384;
 
 /**
  * Chooses the log targets: at most one of each driver, in the order of first mention, frozen.
@@ -79,6 +81,10 @@ function checkTagAndLabels(request: LogRequest, chosen: ReadonlyMap<LogTarget['d
     return 'Container ID must be longer than 12 characters';
   }
   if (!journald && !chosen.has('json-file')) return undefined;
+  const bytes = [request.tag ?? '', ...(request.labels ?? [])].reduce((sum, text) => sum + Buffer.byteLength(text), 0);
+  if (bytes > TAG_AND_LABELS_MAX_BYTES) {
+    return `log-tag and log-label together are longer than ${TAG_AND_LABELS_MAX_BYTES} bytes`;
+  }
   for (const label of request.labels ?? []) {
     const wrong = checkLabel(label);
     if (wrong !== undefined) return wrong;

@@ -32,6 +32,16 @@ export const JsonField = {
   pendingBytes: 28,
 } as const;
 
+/** What the journald driver keeps of one stream in the same place; it formats without the kernel. All u32. */
+export const JournalField = {
+  /** Bytes of an unfinished line that are held in the stream's output area. */
+  held: 0,
+  /** 1 when a part of the line was sent already. */
+  midLine: 4,
+  /** Then: the priority that the line's beginning gave it. */
+  priority: 8,
+} as const;
+
 export const FORMAT_STATE_BYTES = 64;
 /** `2026-11-23T18:00:00.123456789+00:00 stdout F `: both streams' names have six letters. */
 export const PREFIX_BYTES = 45;

@@ -14,14 +14,16 @@ export interface LogDriver {
    * again later, and the driver goes on in it where it stopped (DriverField.takenBytes).
    */
   consume(stream: Stream, offset: number, length: number): boolean;
-  /** Nothing more can be read from the stream for now: writes a held partial line. */
-  settle(stream: Stream): void;
-  /** Whether a partial line is held. */
-  holdsPartial(stream: Stream): boolean;
+  /** Nothing more can be read from the stream for now, or with `last` ever: writes a held partial line. */
+  settle(stream: Stream, last: boolean): void;
+  /** Whether a partial line is held that {@link settle} would write. */
+  holdsPartial(stream: Stream, last: boolean): boolean;
   /** Whether it holds whole records that the sink could not take, or owes the log a record about lost ones. */
   readonly stalled: boolean;
   /** When {@link retry} is wanted, on the clock of `performance.now()`; Infinity = nothing is wanted. */
   readonly wakeAtMs: number;
+  /** The sink is stalled because it is slow, not because it is gone: until {@link wakeAtMs} it may hold the container back. */
+  readonly patient: boolean;
   /** An fd whose POLLOUT is a reason for {@link retry}; -1 = none. */
   readonly waitFd: number;
   /** Tries again what the sink could not do: a record about lost ones, held records, a new file. */

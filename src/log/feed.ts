@@ -65,11 +65,15 @@ export class Feed {
     this.#release();
   }
 
-  /** Makes drivers take, or drop, what is further behind than `keepBytes`. @returns whether there was anything. */
+  /**
+   * Makes drivers take, or drop, what is further behind than `keepBytes`; not one whose sink is only slow: it fills the
+   * ring, until it has taken nothing for too long. @returns whether there was anything.
+   */
   limit(keepBytes: number): boolean {
     const cursor = this.#cursor;
     if (backlog(cursor.tail, cursor.head) <= keepBytes) return false;
     for (const slot of this.drivers) {
+      if (this.patient(slot)) continue;
       while (backlog(cursor.tail, position(slot)) > keepBytes && cursor.find(position(slot))) this.#force(slot);
     }
     this.#release();
@@ -93,6 +97,11 @@ export class Feed {
     return isBroken(slot) ? Number.POSITIVE_INFINITY : slot.driver.wakeAtMs;
   }
 
+  /** Whether its sink is slow and worth waiting for. */
+  patient(slot: PumpDriver): boolean {
+    return !isBroken(slot) && slot.driver.patient;
+  }
+
   /** The fd whose POLLOUT it waits for, or -1. */
   waitFd(slot: PumpDriver): number {
     return isBroken(slot) ? -1 : slot.driver.waitFd;
@@ -102,14 +111,14 @@ export class Feed {
     for (const slot of this.drivers) this.#attempt(slot, () => slot.driver.reopen());
   }
 
-  /** Nothing more can be read from the stream for now. For a driver that is behind more does follow. */
-  settle(stream: Stream): void {
+  /** Nothing more can be read from the stream for now, or with `last` ever. For a driver that is behind more does follow. */
+  settle(stream: Stream, last: boolean): void {
     for (const slot of this.drivers)
-      if (this.#holds(slot, stream)) this.#attempt(slot, () => slot.driver.settle(stream));
+      if (this.#holds(slot, stream, last)) this.#attempt(slot, () => slot.driver.settle(stream, last));
   }
 
   holdsPartial(stream: Stream): boolean {
-    for (const slot of this.drivers) if (this.#holds(slot, stream)) return true;
+    for (const slot of this.drivers) if (this.#holds(slot, stream, false)) return true;
     return false;
   }
 
@@ -120,8 +129,8 @@ export class Feed {
     }
   }
 
-  #holds(slot: PumpDriver, stream: Stream): boolean {
-    return position(slot) === this.#cursor.tail && slot.driver.holdsPartial(stream) && !isBroken(slot);
+  #holds(slot: PumpDriver, stream: Stream, last: boolean): boolean {
+    return position(slot) === this.#cursor.tail && slot.driver.holdsPartial(stream, last) && !isBroken(slot);
   }
 
   #feed(slot: PumpDriver): void {

@@ -23,6 +23,8 @@ const READS_A_TURN = 16;
 const TERMINAL_DRAIN_BYTES = 1 << 20;
 /** How long the container's end waits for the reader of a FIFO, as for attached clients (src/threads/output.ts). */
 const SLOW_READER_MS = 1000;
+/** How long the end waits for a sink that is slow but takes something every now and then. */
+const PATIENT_END_MS = 10_000;
 /** How often a terminal that nobody has open is looked at: somebody may open it again (contract section 5). */
 const HUNG_UP_MS = 100;
 
@@ -191,6 +193,8 @@ export class Pump {
       if (this.#ready(first + i) || (wakeAtMs !== Number.POSITIVE_INFINITY && wakeAtMs <= this.#now()))
         this.#feed.retry(slot);
     }
+    // A sink that was worth waiting for may no longer be.
+    if (this.#full) this.#feed.limit(this.#parts.keepBytes);
   }
 
   #readAll(): void {
@@ -200,7 +204,7 @@ export class Pump {
       // Also after each wait for something else: a read of a terminal that is still closed costs one system call.
       if (source.hungUp) source.hungUp = false;
       else if (this.#ready(1 + i)) this.#readTurn(source);
-      else this.#settle(source.stream);
+      else this.#settle(source.stream, false);
     }
   }
 
@@ -232,7 +236,7 @@ export class Pump {
     }
     if (source.terminal && (result === EIO || result === 0)) {
       source.hungUp = true;
-      this.#settle(source.stream);
+      this.#settle(source.stream, false);
     } else if (result !== EAGAIN) this.#end(source, result);
     return 'empty';
   }
@@ -260,7 +264,7 @@ export class Pump {
   #end(source: Source, result: number): void {
     if (result < 0)
       this.#parts.diag.warn(`stdio_input read failed: ${this.#parts.sys.strerror(result)} (stream ${source.stream})`);
-    this.#settle(source.stream);
+    this.#settle(source.stream, true);
     this.#close(source);
   }
 
@@ -269,8 +273,9 @@ export class Pump {
     source.fd = -1;
   }
 
-  #settle(stream: Stream): void {
-    this.#feed.settle(stream);
+  /** @param last whether nothing ever follows */
+  #settle(stream: Stream, last: boolean): void {
+    this.#feed.settle(stream, last);
   }
 
   #holdsPartial(): boolean {
@@ -278,21 +283,26 @@ export class Pump {
     return false;
   }
 
-  /** The last chance of stalled drivers: one more attempt; a reader who is only slow has a second. Then they drop. */
+  /**
+   * The last chance of stalled drivers: one more attempt; a reader who is only slow has a second, a sink that goes on taking
+   * and is worth waiting for ten. Then they drop.
+   */
   #finish(): void {
-    const deadlineMs = this.#now() + SLOW_READER_MS;
+    const startMs = this.#now();
     for (const slot of this.#feed.drivers) {
       for (;;) {
         this.#feed.retry(slot);
-        for (const source of this.#sources) this.#settle(source.stream);
-        const leftMs = Math.ceil(deadlineMs - this.#now());
+        for (const source of this.#sources) this.#settle(source.stream, true);
+        const mostMs = this.#feed.patient(slot) ? PATIENT_END_MS : SLOW_READER_MS;
+        const leftMs = Math.ceil(startMs + mostMs - this.#now());
         const fd = this.#feed.waitFd(slot);
         if (fd === -1 || leftMs <= 0) break;
-        this.#parts.sys.poll(Int32Array.of(fd, POLLOUT), 1, leftMs);
+        const wakeMs = Math.max(Math.ceil(this.#feed.wakesAtMs(slot) - this.#now()), 0);
+        this.#parts.sys.poll(Int32Array.of(fd, POLLOUT), 1, Math.min(leftMs, wakeMs));
       }
     }
     this.#feed.limit(0);
-    for (const source of this.#sources) this.#settle(source.stream);
+    for (const source of this.#sources) this.#settle(source.stream, true);
     this.#feed.shed();
   }
 }

@@ -8,13 +8,40 @@ import type { DiagPlan } from '../diag/diag.ts';
 import type { RingGeometry } from '../ring/layout.ts';
 import type { Stream } from './stream.ts';
 
-/** An open log file that the worker takes over. */
-export interface LogFileTarget {
+/** An open file for CRI records that the worker takes over. */
+export interface K8sFileTarget {
   readonly driver: 'k8s-file';
   readonly path: string;
   /** O_APPEND; the worker's from now on. */
   readonly fd: number;
 }
+
+/** An open file for Docker's JSON records. */
+export interface JsonFileTarget {
+  readonly driver: 'json-file';
+  readonly path: string;
+  /** O_APPEND; the worker's from now on. */
+  readonly fd: number;
+  /** What every record carries as `attrs`; none: records have no `attrs`. */
+  readonly attributes: Readonly<Record<string, string>>;
+}
+
+/** The system's journal. */
+export interface JournaldTarget {
+  readonly driver: 'journald';
+  /** Path of journald's native socket. */
+  readonly socketPath: string;
+  readonly cid: string;
+  readonly name: string | undefined;
+  readonly tag: string | undefined;
+  /** `NAME=VALUE`, checked. */
+  readonly labels: readonly string[];
+  /** Whether a part of a line carries CONTAINER_PARTIAL_MESSAGE. */
+  readonly tellPartial: boolean;
+}
+
+/** A log that the worker writes. */
+export type DriverTarget = K8sFileTarget | JsonFileTarget | JournaldTarget;
 
 /** --log-size-max and --log-global-size-max in bytes of whole records; Infinity = none. */
 export interface SizeLimits {
@@ -37,7 +64,7 @@ export interface LogTask {
   readonly doorbellFd: number;
   /** eventfd that wakes the attach worker, whether there is one yet or not. */
   readonly attachDoorbellFd: number;
-  readonly targets: readonly LogFileTarget[];
+  readonly targets: readonly DriverTarget[];
   readonly limits: SizeLimits;
   readonly rotation: RotationPlan;
   /** fsync at the end. */

@@ -9,9 +9,9 @@ import { ConmonError, errorText } from '../diag/error.ts';
 import { createMemory } from '../kernel/kernel.ts';
 import type { Sys } from '../native/sys.ts';
 import type {
+  DriverTarget,
   FromLogWorker,
   LogCounters,
-  LogFileTarget,
   LogTask,
   RotationPlan,
   SizeLimits,
@@ -43,7 +43,7 @@ const OUTPUTS_A_TARGET = 2;
 const DEATHS_MAX = 3;
 
 export interface LogWorkerPlan {
-  readonly targets: readonly LogFileTarget[];
+  readonly targets: readonly DriverTarget[];
   readonly limits: SizeLimits;
   readonly rotation: RotationPlan;
   readonly syncLog: boolean;

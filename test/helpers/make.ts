@@ -51,6 +51,7 @@ export const PROGRAM_FILES: readonly string[] = [
   '0644 attach.cjs',
   '0644 attach.js',
   '0644 help.cjs',
+  '0644 json-envelope.cjs',
   '0644 kernel.wasm',
   '0644 licences.txt',
   '0644 log.cache',

@@ -1,20 +1,25 @@
-/** A k8s-file driver over a real kernel and a real file, with a clock that a test sets. */
+/** A driver of log files over a real kernel and a real file, with a clock that a test sets; k8s-file unless it is said. */
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Test } from 'tap';
-import { createMemory, loadKernel } from '../../../src/kernel/kernel.ts';
+import { createMemory, type Kernel, loadKernel } from '../../../src/kernel/kernel.ts';
 import { newCounters } from '../../../src/log/counters.ts';
 import { driverState } from '../../../src/log/driver-state.ts';
-import { K8sFile, k8sNotice } from '../../../src/log/k8s-file.ts';
+import { K8sFormat } from '../../../src/log/k8s-format.ts';
 import { openLog } from '../../../src/log/open-log.ts';
+import { RecordFile, type RecordFormat } from '../../../src/log/record-file.ts';
 import { Timestamp } from '../../../src/log/timestamp.ts';
-import { sys } from '../../../src/native/sys.ts';
+import { type Sys, sys } from '../../../src/native/sys.ts';
 import { STDOUT, type Stream } from '../../../src/proto/stream.ts';
 import { memoryBytes, outputOffset, RING_OFFSET, type RingGeometry } from '../../../src/ring/layout.ts';
 import { fakeSys } from '../native/fake-sys.ts';
 import { Complaints } from '../session/complaints.ts';
 import { fileSink, type SinkOptions } from './sink-rig.ts';
+
+export type MakeFormat = (memory: WebAssembly.Memory, kernel: Kernel, clock: Sys) => RecordFormat;
+
+const k8s: MakeFormat = (memory, kernel, clock) => new K8sFormat(memory, kernel, new Timestamp(clock, () => 0));
 
 export class DriverRig {
   readonly path: string;
@@ -25,16 +30,27 @@ export class DriverRig {
   readonly complaints = new Complaints();
   /** What sinks get that is not the usual. */
   calls: Partial<SinkOptions> = {};
-  driver: K8sFile;
+  driver: RecordFile;
+  readonly #makeFormat: MakeFormat;
   /** Nanoseconds of the clock, which stands otherwise still. */
   nanoseconds = 0;
+  readonly clock = fakeSys({
+    clockGettime: (_clock, out) => {
+      out[0] = Date.parse('2026-11-23T18:00:00Z') / 1000;
+      out[1] = this.nanoseconds;
+      return 0;
+    },
+  });
+  readonly kernel: Kernel;
 
-  constructor(test: Test, geometry: Partial<RingGeometry> = {}) {
+  constructor(test: Test, geometry: Partial<RingGeometry> = {}, makeFormat = k8s) {
+    this.#makeFormat = makeFormat;
     const dir = mkdtempSync(join(tmpdir(), 'conmon-driver-'));
     this.path = join(dir, 'log');
     this.geometry = { capacityBytes: 1 << 17, softBytes: 1 << 17, outputBytes: 1 << 17, outputCount: 2, ...geometry };
     this.memory = createMemory(memoryBytes(this.geometry));
     this.bytes = new Uint8Array(this.memory.buffer);
+    this.kernel = loadKernel(this.memory);
     this.driver = this.takeOver();
     test.teardown(() => {
       this.driver.close();
@@ -43,15 +59,8 @@ export class DriverRig {
   }
 
   /** A driver on the same memory and file, as of a thread that takes over. */
-  takeOver(): K8sFile {
-    const clock = fakeSys({
-      clockGettime: (_clock, out) => {
-        out[0] = Date.parse('2026-11-23T18:00:00Z') / 1000;
-        out[1] = this.nanoseconds;
-        return 0;
-      },
-    });
-    const timestamp = new Timestamp(clock, () => 0);
+  takeOver(): RecordFile {
+    const format = this.#makeFormat(this.memory, this.kernel, this.clock);
     const state = driverState(this.memory, 0);
     const sink = fileSink({
       sys,
@@ -60,13 +69,12 @@ export class DriverRig {
       path: this.path,
       fd: openLog(this.path),
       state,
-      notice: k8sNotice(timestamp),
+      notice: (text) => format.notice(text),
       ...this.calls,
     });
-    return new K8sFile({
+    return new RecordFile({
       memory: this.memory,
-      kernel: loadKernel(this.memory),
-      timestamp,
+      format,
       sink,
       counters: this.counters,
       state,

@@ -15,13 +15,13 @@ t.test('whole lines go out at once, a part is held until it is settled', async (
   const [out, err] = [rig.lead(STDOUT), rig.lead(STDERR)];
   rig.consume(STDOUT, Buffer.from('one\ntw'));
   t.equal(rig.content.toString(), `${out}F one\n`);
-  t.equal(rig.driver.holdsPartial(STDOUT), true);
-  t.equal(rig.driver.holdsPartial(STDERR), false);
+  t.equal(rig.driver.holdsPartial(STDOUT, false), true);
+  t.equal(rig.driver.holdsPartial(STDERR, false), false);
   rig.consume(STDERR, Buffer.from('bad\n'));
-  rig.driver.settle(STDERR);
-  rig.driver.settle(STDOUT);
+  rig.driver.settle(STDERR, false);
+  rig.driver.settle(STDOUT, false);
   t.equal(rig.content.toString(), `${out}F one\n${err}F bad\n${out}P tw\n`);
-  t.equal(rig.driver.holdsPartial(STDOUT), false);
+  t.equal(rig.driver.holdsPartial(STDOUT, false), false);
 });
 
 t.test('each stream holds a part of its own', async (t) => {
@@ -36,7 +36,7 @@ t.test('each stream holds a part of its own', async (t) => {
 
 t.test('settling without a part writes nothing', async (t) => {
   const rig = new DriverRig(t);
-  for (const stream of STREAMS) rig.driver.settle(stream);
+  for (const stream of STREAMS) rig.driver.settle(stream, false);
   rig.consume(STDOUT, Buffer.alloc(0));
   t.equal(rig.content.length, 0);
   t.match(rig.counters, { records: 0, writes: 0 });
@@ -64,7 +64,7 @@ t.test('a driver that takes over goes on with the part that its predecessor held
   rig.driver = rig.takeOver();
   before.close();
   rig.nanoseconds = 5;
-  t.equal(rig.driver.holdsPartial(STDOUT), true);
+  t.equal(rig.driver.holdsPartial(STDOUT, false), true);
   rig.consume(STDOUT, Buffer.from('ond\n'));
   t.equal(rig.content.toString(), `${lead}F first\n${lead}F second\n`);
 });
@@ -100,10 +100,10 @@ t.test(`random chunks of both streams become what the reference makes of them, s
       rig.consume(stream, bytes, random.below(64));
       if (random.below(3) === 0) {
         reference.settle();
-        rig.driver.settle(stream);
+        rig.driver.settle(stream, false);
       }
       expected.push(reference.take());
-      if (rig.driver.holdsPartial(stream) !== reference.holdsPartial) t.fail(`step ${step}: holdsPartial`);
+      if (rig.driver.holdsPartial(stream, false) !== reference.holdsPartial) t.fail(`step ${step}: holdsPartial`);
     }
     t.ok(rig.content.equals(Buffer.concat(expected)), `round ${round}, lines of ${longest}`);
     const records = references[STDOUT].records + references[STDERR].records;

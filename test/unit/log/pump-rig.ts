@@ -55,6 +55,7 @@ class Journal implements LogDriver {
   }
 
   readonly stalled = false;
+  readonly patient = false;
   readonly wakeAtMs = Number.POSITIVE_INFINITY;
   readonly waitFd = -1;
 

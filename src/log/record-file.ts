@@ -1,34 +1,50 @@
 /**
- * The k8s-file driver: CRI log records through the kernel into one file. Runs on the log thread. A line that a batch
- * leaves unfinished stays open in its stream's output area until more comes or the pump says that there is no more for
- * now; records that the file cannot take stay before it.
+ * The driver of log files: records of one format, made by the kernel, into one file. Runs on the log thread. A line that a
+ * batch leaves unfinished stays open in its stream's output area until more comes or the pump says that there is no more
+ * for now; records that the file cannot take stay before it.
  */
 
-import type { Kernel } from '../kernel/kernel.ts';
-import { FormatField, formatStateOffset, PREFIX_BYTES } from '../kernel/layout.ts';
+import { FormatField, formatStateOffset } from '../kernel/layout.ts';
 import type { LogCounters } from '../proto/log-messages.ts';
 import { STDERR, STDOUT, type Stream } from '../proto/stream.ts';
 import type { LogDriver } from './driver.ts';
 import { DriverField, type DriverState } from './driver-state.ts';
 import type { FileSink } from './file-sink.ts';
-import type { Timestamp } from './timestamp.ts';
 
 /** Where one stream's formatter works. Addresses are byte offsets in the shared memory. */
-interface Lane {
+export interface Lane {
+  readonly stream: Stream;
   /** Its state, in bytes, and as an index of u32 words. */
   readonly state: number;
   readonly words: number;
+  /** The format's own bytes, see {@link RecordFormat.areaBytes}. */
+  readonly area: number;
   readonly outStart: number;
   readonly outEnd: number;
   /** Index in the driver's block: bytes from `outStart` on that the sink is done with. */
   readonly doneField: number;
 }
 
-/** What the driver is made of; the caller wires it (workers/log.ts). */
-export interface K8sFileParts {
+/** How lines become records. Its state is in the shared memory: it must be able to go on after another one. */
+export interface RecordFormat {
+  /** Bytes at the beginning of each output area that it has for itself. */
+  readonly areaBytes: number;
+  /** Before a batch: its records are of now. */
+  begin(lane: Lane): void;
+  /** @returns bytes taken of `length` at `offset`; fewer when the output is full. */
+  format(lane: Lane, offset: number, length: number): number;
+  /** Closes an open record as a part. `last`: nothing follows, so that nothing may be kept back for it. */
+  flush(lane: Lane, last: boolean): void;
+  /** Whether something is kept that only a last {@link flush} brings out. */
+  keepsBack(lane: Lane): boolean;
+  /** A text as one whole record of stderr, of now. */
+  notice(text: string): Uint8Array;
+}
+
+/** What the driver is made of; the caller wires it (./drivers.ts). */
+export interface RecordFileParts {
   readonly memory: WebAssembly.Memory;
-  readonly kernel: Kernel;
-  readonly timestamp: Timestamp;
+  readonly format: RecordFormat;
   readonly sink: FileSink;
   readonly counters: LogCounters;
   readonly state: DriverState;
@@ -38,41 +54,30 @@ export interface K8sFileParts {
   readonly outputBytes: number;
 }
 
-/** How a sink's own records look in this format: `2026-11-23T18:00:00.123456789+00:00 stderr F [conmon] ...`. */
-export function k8sNotice(timestamp: Timestamp): (text: string) => Uint8Array {
-  return (text) => {
-    const content = Buffer.from(`${text}\n`);
-    const record = new Uint8Array(PREFIX_BYTES + content.length);
-    timestamp.write(record, 0, STDERR);
-    record.set(content, PREFIX_BYTES);
-    return record;
-  };
-}
-
-export class K8sFile implements LogDriver {
-  readonly #parts: K8sFileParts;
+export class RecordFile implements LogDriver {
+  readonly #parts: RecordFileParts;
   readonly #bytes: Uint8Array;
   readonly #words: Uint32Array;
   readonly #stdout: Lane;
   readonly #stderr: Lane;
 
-  constructor(parts: K8sFileParts) {
+  constructor(parts: RecordFileParts) {
     this.#parts = parts;
     this.#bytes = new Uint8Array(parts.memory.buffer);
     this.#words = new Uint32Array(parts.memory.buffer);
-    this.#stdout = this.#lane(0, DriverField.stdoutDoneBytes);
-    this.#stderr = this.#lane(1, DriverField.stderrDoneBytes);
+    this.#stdout = this.#lane(STDOUT, 0, DriverField.stdoutDoneBytes);
+    this.#stderr = this.#lane(STDERR, 1, DriverField.stderrDoneBytes);
   }
 
   consume(stream: Stream, offset: number, length: number): boolean {
     const lane = this.#of(stream);
-    const { kernel, timestamp, counters, state } = this.#parts;
+    const { format, counters, state } = this.#parts;
     // What the other stream could not write yet stands before this in the file.
     if (!this.#flush(stream === STDOUT ? this.#stderr : this.#stdout)) return false;
-    timestamp.write(this.#bytes, lane.state + FormatField.prefix, stream);
+    format.begin(lane);
     const recordsWord = lane.words + FormatField.records / 4;
     for (let taken = state[DriverField.takenBytes] ?? 0; taken < length; ) {
-      const more = kernel.k8s(lane.state, offset + taken, length - taken, lane.outEnd);
+      const more = format.format(lane, offset + taken, length - taken);
       taken += more;
       state[DriverField.takenBytes] = taken;
       counters.records += this.#words[recordsWord] ?? 0;
@@ -84,18 +89,23 @@ export class K8sFile implements LogDriver {
     return true;
   }
 
-  settle(stream: Stream): void {
+  settle(stream: Stream, last: boolean): void {
     const lane = this.#of(stream);
-    if (this.#parts.kernel.k8sFlush(lane.state) !== 1) return;
+    if (!this.holdsPartial(stream, last)) return;
+    this.#parts.format.flush(lane, last);
     const recordsWord = lane.words + FormatField.records / 4;
     this.#parts.counters.records += this.#words[recordsWord] ?? 0;
     this.#words[recordsWord] = 0;
     this.#flush(lane);
   }
 
-  holdsPartial(stream: Stream): boolean {
-    return this.#words[this.#of(stream).words + FormatField.open / 4] !== 0;
+  holdsPartial(stream: Stream, last: boolean): boolean {
+    const lane = this.#of(stream);
+    return this.#words[lane.words + FormatField.open / 4] !== 0 || (last && this.#parts.format.keepsBack(lane));
   }
+
+  /** Whoever reads a fifo too slowly loses records: it must not hold the container back. */
+  readonly patient = false;
 
   get stalled(): boolean {
     return this.#parts.sink.stalled;
@@ -178,10 +188,11 @@ export class K8sFile implements LogDriver {
     return stream === STDOUT ? this.#stdout : this.#stderr;
   }
 
-  #lane(index: 0 | 1, doneField: number): Lane {
+  #lane(stream: Stream, index: 0 | 1, doneField: number): Lane {
     const state = formatStateOffset(this.#parts.firstState + index);
-    const outStart = this.#parts.outputs[index];
-    const lane = { state, words: state / 4, outStart, outEnd: outStart + this.#parts.outputBytes, doneField };
+    const area = this.#parts.outputs[index];
+    const outStart = area + this.#parts.format.areaBytes;
+    const lane = { stream, state, words: state / 4, area, outStart, outEnd: area + this.#parts.outputBytes, doneField };
     // A worker that takes over finds the state that its predecessor left; only fresh memory is set up.
     if (this.#words[lane.words + FormatField.out / 4] === 0) this.#words[lane.words + FormatField.out / 4] = outStart;
     return lane;
