@@ -4,7 +4,7 @@
  */
 
 import { ConmonError, errorText } from '../diag/error.ts';
-import { PR_SET_CHILD_SUBREAPER, SIGKILL } from '../native/constants.ts';
+import { POLLIN, PR_SET_CHILD_SUBREAPER, SIGKILL } from '../native/constants.ts';
 import type { Watch } from '../native/sys.ts';
 import type { ControlCommand } from '../proto/control-line.ts';
 import type { Source } from '../proto/log-messages.ts';
@@ -142,6 +142,12 @@ export function awaitClient(session: Session): State {
   return session.state;
 }
 
+/** Who attached before there was output gets all of it, also when the event that tells of the client is still to come. */
+function isClientWaiting(session: Session): boolean {
+  const { attachFiles, sys } = session.parts;
+  return attachFiles !== undefined && sys.poll(Int32Array.of(attachFiles.listenFd, POLLIN), 1, 0) > 0;
+}
+
 export function control(session: Session, event: { command: ControlCommand }): State {
   const { command } = event;
   if (command.kind === 'reopen') session.output?.reopen();
@@ -178,6 +184,7 @@ export function afterRuntime(session: Session, event: { waitStatus: number }): S
   session.containerPid = pid;
   diag.debug(`container PID: ${pid}`);
   if (options.apiVersion || !options.exec) syncPipe.send(pid);
+  if (isClientWaiting(session)) serveClients(session);
   session.output?.begin(sourcesOf(session), session.terminal?.inputFd ?? session.parts.stdio?.stdinFd ?? -1);
   if (options.timeoutSeconds > 0) session.postLater(options.timeoutSeconds, { type: 'timeout' });
   reaper.watchStranger(pid, session.expectedSince ?? 0, (waitStatus) =>
@@ -195,8 +202,8 @@ function stopExpecting(session: Session): void {
 
 /** Tells the caller why there is no container, with the runtime's own words when it left some. No exit files then. */
 export function failCreate(session: Session, reason: string): State {
-  const { diag, syncPipe, stdio, sys } = session.parts;
-  const words = stdio ? pendingText(sys, stdio.stderrFd) : Buffer.alloc(0);
+  const { diag, syncPipe } = session.parts;
+  const words = wordsOfRuntime(session);
   if (words.length > 0) diag.warn(`runtime stderr: ${words.toString()}`);
   diag.error(reason);
   syncPipe.send(-1, words.length > 0 ? words : Buffer.from(reason));
@@ -209,6 +216,13 @@ export function failCreate(session: Session, reason: string): State {
   session.parts.notifyRelay?.remove();
   session.output?.end(false);
   return waitForExitCommand(session);
+}
+
+/** On its stderr, or on the terminal that it had made already: crun tells there that a program is missing. */
+function wordsOfRuntime(session: Session): Buffer {
+  const { stdio, sys } = session.parts;
+  const words = stdio ? pendingText(sys, stdio.stderrFd) : Buffer.alloc(0);
+  return words.length > 0 || session.terminal === undefined ? words : pendingText(sys, session.terminal.outputFd);
 }
 
 /** The runtime hangs: ends it, and what it left to us, and lets its end be told as a failure. */
@@ -281,7 +295,9 @@ export function finish(session: Session): State {
 }
 
 function waitForExitCommand(session: Session): State {
-  const { options } = session.parts;
+  const { options, syncPipe } = session.parts;
+  // Everything is said: a caller that reads to the end must not wait for --exit-delay.
+  syncPipe.close();
   if (options.exitCommand === undefined) return done(session);
   if (options.exitDelaySeconds > 0) session.postLater(options.exitDelaySeconds, { type: 'exitDelayOver' });
   else session.post({ type: 'exitDelayOver' });
@@ -294,7 +310,6 @@ export function runExitCommand(session: Session): State {
   if (session.exitCommandStarted || options.exitCommand === undefined) return 'ending';
   session.exitCommandStarted = true;
   session.cancelTimers();
-  session.parts.syncPipe.close();
   if (sys.prctl(PR_SET_CHILD_SUBREAPER, 0) < 0) diag.warn('Failed to disable self subreaper attribute');
   try {
     const pid = sys.spawn({

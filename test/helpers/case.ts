@@ -4,6 +4,7 @@
  */
 import t, { type Test } from 'tap';
 import { Container, type ContainerOptions } from './container.ts';
+import { Exec, type ExecOptions, type ExecTarget } from './exec.ts';
 import { type Monitor, type MonitorName, monitors } from './monitors.ts';
 import { findRuntime, type Runtime, type RuntimeName } from './runtimes.ts';
 import { Workspace } from './workspace.ts';
@@ -27,6 +28,7 @@ export class Case {
   /** Why this conmon does it otherwise; undefined = it must keep the promise. */
   readonly differs: string | undefined;
   readonly containers: Container[] = [];
+  readonly execs: Exec[] = [];
   readonly #runtime: Runtime | undefined;
 
   constructor(
@@ -57,6 +59,13 @@ export class Case {
     this.containers.push(container);
     return container;
   }
+
+  /** Starts a conmon for an exec session. */
+  exec(container: ExecTarget, options: ExecOptions): Exec {
+    const exec = new Exec(this, container, options);
+    this.execs.push(exec);
+    return exec;
+  }
 }
 
 /** Declares a promise, `title`, and how it is checked. */
@@ -81,7 +90,8 @@ export function promise(title: string, options: PromiseOptions, check: (c: Case)
           try {
             await check(c);
           } catch (error) {
-            for (const { conmon } of c.containers.filter(({ conmon }) => conmon.stdout + conmon.stderr !== '')) {
+            const started = [...c.containers, ...c.execs];
+            for (const { conmon } of started.filter(({ conmon }) => conmon.stdout + conmon.stderr !== '')) {
               t.comment(`conmon stdout: ${JSON.stringify(conmon.stdout)} stderr: ${JSON.stringify(conmon.stderr)}`);
             }
             const running = workspace.leftovers().filter((line) => line.startsWith('process'));
@@ -93,7 +103,7 @@ export function promise(title: string, options: PromiseOptions, check: (c: Case)
           await workspace.expectNothingLeft();
           if (!options.keepsFiles) {
             t.strictSame(
-              c.containers.flatMap((container) => container.strayFiles()),
+              [...c.containers, ...c.execs].flatMap((one) => one.strayFiles()),
               [],
               'no stray file is left',
             );

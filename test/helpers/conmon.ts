@@ -16,6 +16,8 @@ export interface ConmonStart {
   readonly launch?: readonly string[];
   /** SOCK_SEQPACKET pairs as Podman has them, in place of Node's stream sockets (which CRI-O has). */
   readonly seqpacket?: boolean;
+  /** An attach pipe too, at fd 5. */
+  readonly attachPipe?: boolean;
 }
 
 export interface Ended {
@@ -41,17 +43,20 @@ export class ConmonProcess {
   readonly packets: Buffer[] = [];
   #stdout = '';
   #stderr = '';
+  #attachPipe = '';
   #sync: Buffer = Buffer.alloc(0);
   #ended = false;
   #wake: (() => void)[] = [];
 
   constructor(start: ConmonStart) {
     const env = Object.entries(start.env).flatMap(([name, value]) => ['--env', `${name}=${value}`]);
-    const launch = [...env, ...(start.launch ?? []), ...(start.seqpacket ? ['--seqpacket'] : [])];
+    const attachPipe = start.attachPipe ? ['--attach-pipe'] : [];
+    const launch = [...attachPipe, ...env, ...(start.launch ?? []), ...(start.seqpacket ? ['--seqpacket'] : [])];
     this.child = spawn(nativeHelper('launch'), [...launch, '--', start.path, ...start.args], {
       cwd: start.cwd,
-      stdio: ['ignore', 'pipe', 'pipe', 'pipe', 'pipe'],
+      stdio: ['ignore', 'pipe', 'pipe', 'pipe', 'pipe', ...(start.attachPipe ? ['pipe' as const] : [])],
     });
+    this.#collectAttachPipe();
     this.child.stdout?.setEncoding('utf8').on('data', (text: string) => {
       this.#stdout += text;
     });
@@ -88,6 +93,19 @@ export class ConmonProcess {
 
   get stderr(): string {
     return this.#stderr;
+  }
+
+  /** What came on the attach pipe so far. */
+  get attachPipe(): string {
+    return this.#attachPipe;
+  }
+
+  #collectAttachPipe(): void {
+    const pipe = (this.child.stdio as readonly unknown[])[5] as Duplex | undefined;
+    pipe?.on('error', () => {});
+    pipe?.on('data', (chunk: Buffer) => {
+      this.#attachPipe += chunk.toString('latin1');
+    });
   }
 
   get #startPipe(): Duplex {

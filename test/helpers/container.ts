@@ -310,12 +310,12 @@ function optional(options: { timeoutMs: number | undefined }): { timeoutMs?: num
 }
 
 /** CRI-O's environment is as bare as this: no HOME. */
-function crioEnv(): Record<string, string> {
+export function crioEnv(): Record<string, string> {
   return { CRI_O_EXTERNAL: 'true', PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' };
 }
 
 /** A user's shell as Podman passes it on. */
-function podmanEnv(workspace: Workspace): Record<string, string> {
+export function podmanEnv(workspace: Workspace): Record<string, string> {
   return {
     HOME: '/root',
     USER: 'root',

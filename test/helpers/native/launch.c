@@ -3,6 +3,7 @@
  * runner adds variables to what Node spawns, and shells leak fds), closed standard streams, a deleted working directory,
  * a umask, an fd limit, fds at given numbers, a listening port, signal dispositions, SOCK_SEQPACKET pairs.
  * Usage: launch OPTIONS -- PROGRAM ARGS. Options act in order; with --seqpacket it stays as a bridge, else it becomes PROGRAM.
+ * --attach-pipe, which must be the first, leaves fd 5 open too.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -88,7 +89,7 @@ static void frame(char kind, const char *text, const char *data, size_t length)
 }
 
 /* Sync and start pipes as Podman makes them. Frames to the test on fd 3: "P pid", "M length" + packet, "X status", "E". */
-static void bridge(char **program)
+static void bridge(char **program, int attach_pipe)
 {
 	static char buffer[1 << 20];
 	char text[32];
@@ -109,6 +110,8 @@ static void bridge(char **program)
 	}
 	close(sync[1]);
 	close(start[1]);
+	if (attach_pipe)
+		close(5);
 	snprintf(text, sizeof text, "%d", pid);
 	frame('P', text, NULL, 0);
 	int reaped = 0, more = 1, from_test = 1;
@@ -144,8 +147,10 @@ static void bridge(char **program)
 int main(int argc, char **argv)
 {
 	int i = 1, bridged = 0;
+	int attach_pipe = argc > 1 && strcmp(argv[1], "--attach-pipe") == 0;
 	clearenv();
-	close_range(5, ~0U, 0);
+	close_range(attach_pipe ? 6 : 5, ~0U, 0);
+	i += attach_pipe;
 	for (; i < argc && strcmp(argv[i], "--") != 0; i++) {
 		const char *option = argv[i];
 		if (strcmp(option, "--close") == 0)
@@ -186,7 +191,7 @@ int main(int argc, char **argv)
 	if (++i >= argc)
 		die("no program");
 	if (bridged)
-		bridge(argv + i);
+		bridge(argv + i, attach_pipe);
 	execv(argv[i], argv + i);
 	die(argv[i]);
 }

@@ -10,6 +10,7 @@ import type { Options } from '../../../src/cli/options.ts';
 import { PR_SET_CHILD_SUBREAPER } from '../../../src/native/constants.ts';
 import type { SpawnSpec, Sys } from '../../../src/native/sys.ts';
 import { syncKey } from '../../../src/proto/sync-message.ts';
+import type { AttachFiles } from '../../../src/session/attach-files.ts';
 import { Environment } from '../../../src/session/environment.ts';
 import { Reaper } from '../../../src/session/reaper.ts';
 import { Session, type SessionParts } from '../../../src/session/session.ts';
@@ -37,6 +38,8 @@ export interface RigPlan {
   /** Without an output, as with the passthrough driver. */
   readonly passthrough?: boolean;
   readonly calls?: Partial<Sys>;
+  /** There are attach files; this is the attach socket. */
+  readonly attachListenFd?: number;
 }
 
 export class SessionRig {
@@ -85,7 +88,7 @@ export class SessionRig {
       reaper: this.reaper,
       syncPipe: new SyncPipe(sys, this.complaints.diag, syncKey(all.apiVersion, all.exec), SYNC_FD),
       stdio: plan.passthrough ? undefined : this.#stdio(),
-      attachFiles: undefined,
+      attachFiles: plan.attachListenFd === undefined ? undefined : attachFiles(plan.attachListenFd),
       notifyRelay: undefined,
       temporaryDir: this.dir,
       leakedFds: LEAKED_FDS,
@@ -216,3 +219,9 @@ export class SessionRig {
 }
 
 export const NO_SUCH_PROCESS = -ESRCH;
+
+/** Fds that nothing is behind. */
+function attachFiles(listenFd: number): AttachFiles {
+  const fifo = { readFd: 941, keepFd: 942 };
+  return { listenFd, ctl: fifo, winsz: fifo, removeSocket: () => {}, remove: () => {} } as unknown as AttachFiles;
+}

@@ -2,14 +2,25 @@
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import t from 'tap';
+import type { Watch } from '../../../src/native/sys.ts';
 import { waitFor } from '../../helpers/wait.ts';
 import { block } from '../native/report.ts';
-import { CONTAINER_PID, EXIT_COMMAND_PID, LEAKED_FDS, NO_SUCH_PROCESS, RUNTIME_PID, SessionRig } from './rig.ts';
+import {
+  CONTAINER_PID,
+  EXIT_COMMAND_PID,
+  LEAKED_FDS,
+  NO_SUCH_PROCESS,
+  RUNTIME_PID,
+  SessionRig,
+  SYNC_FD,
+} from './rig.ts';
 
 const { SIGINT, SIGKILL, SIGTERM } = constants.signals;
 const { ENOENT } = constants.errno;
 const COMMAND = { exitCommand: '/bin/cleanup', exitCommandArgs: ['--rm', 'cid'] };
 const CLOSES = LEAKED_FDS.map((fd) => `close ${fd}`);
+/** The sync pipe, once everything is said. */
+const SAID = `close ${SYNC_FD}`;
 const failed = (status: number) => status << 8;
 
 t.test('create, run, end: the runtime, the pid, the drain, the notices', async (t) => {
@@ -22,7 +33,7 @@ t.test('create, run, end: the runtime, the pid, the drain, the notices', async (
   t.same(rig.exits(CONTAINER_PID, failed(3)), ['output drains']);
   t.equal(rig.state, 'draining');
   t.same(rig.exitFiles, {}, 'no notice before the output is written');
-  t.same(rig.outputEnds(), [...CLOSES, 'done 3']);
+  t.same(rig.outputEnds(), [...CLOSES, SAID, 'done 3']);
   t.same(rig.exitFiles, { 'persist/exit': '3', 'exits/cid': '3' });
   t.equal(rig.state, 'ended');
 });
@@ -75,6 +86,7 @@ t.test('a runtime that fails is told with its own words, and there are no exit f
   t.same(rig.exits(RUNTIME_PID, failed(1)), [
     'sync {"data": -1, "message": "container_linux.go: \\"no\\"\\n"}',
     'output stops',
+    SAID,
     'done 1',
   ]);
   t.ok(rig.complaints.lines.includes('[conmon:e]: Failed to create container: exit status 1'));
@@ -102,7 +114,7 @@ t.test('a runtime that cannot be executed is told', async (t) => {
 
 t.test('an environment with a LISTEN_PID that is no pid is told, and nothing is executed', async (t) => {
   const rig = new SessionRig(t, { environment: ['LISTEN_PID=x'] });
-  t.same(rig.post({ type: 'start' }), ['sync {"pid": -1, "message": "Invalid LISTEN_PID x"}', 'done 1']);
+  t.same(rig.post({ type: 'start' }), ['sync {"pid": -1, "message": "Invalid LISTEN_PID x"}', SAID, 'done 1']);
 });
 
 t.test('an output that cannot be started is told', async (t) => {
@@ -128,7 +140,7 @@ t.test('for exec a runtime that fails but left a pid has started the process', a
   writeFileSync(rig.pidFile, String(CONTAINER_PID));
   t.same(rig.exits(RUNTIME_PID, failed(1)), [`sync {"data": ${CONTAINER_PID}}`, 'output begins']);
   rig.exits(CONTAINER_PID, failed(4));
-  t.same(rig.outputEnds(), [...CLOSES, 'sync {"data": 4}', 'done 4']);
+  t.same(rig.outputEnds(), [...CLOSES, 'sync {"data": 4}', SAID, 'done 4']);
 });
 
 t.test('a legacy exec tells nothing but its end', async (t) => {
@@ -137,7 +149,7 @@ t.test('a legacy exec tells nothing but its end', async (t) => {
   writeFileSync(rig.pidFile, String(CONTAINER_PID));
   t.same(rig.exits(RUNTIME_PID, 0), ['output begins']);
   rig.exits(CONTAINER_PID, 0);
-  t.same(rig.outputEnds(), [...CLOSES, 'sync {"exit_code": 0}', 'done 0']);
+  t.same(rig.outputEnds(), [...CLOSES, 'sync {"exit_code": 0}', SAID, 'done 0']);
 });
 
 t.test('an exec whose runtime left no pid is a failure with its words', async (t) => {
@@ -148,6 +160,7 @@ t.test('an exec whose runtime left no pid is a failure with its words', async (t
   t.same(rig.exits(RUNTIME_PID, failed(255)), [
     'sync {"exit_code": -1, "message": "no such file"}',
     'output stops',
+    SAID,
     'done 1',
   ]);
 });
@@ -156,7 +169,7 @@ t.test('an exit dir that is gone makes conmon fail, but an exec still hears its 
   const rig = new SessionRig(t, { options: { exec: true, execProcessSpec: '/spec' } }).run();
   rmSync(rig.exitDir, { recursive: true });
   rig.exits(CONTAINER_PID, failed(2));
-  t.same(rig.outputEnds().slice(-2), ['sync {"exit_code": 2}', 'done 1']);
+  t.same(rig.outputEnds().slice(-3), ['sync {"exit_code": 2}', SAID, 'done 1']);
   t.equal(readFileSync(`${rig.persistDir}/exit`, 'latin1'), '2');
   t.match(rig.complaints.lines.join('\n'), /\[conmon:e\]: Failed to write 2 to exit file: .*No such file/);
 });
@@ -199,7 +212,7 @@ t.test('at --timeout an exec is told why', async (t) => {
   const exec = { exec: true, execProcessSpec: '/spec', timeoutSeconds: 60 };
   const rig = new SessionRig(t, { options: exec }).run();
   rig.post({ type: 'timeout' });
-  t.same(rig.outputEnds().slice(-2), ['sync {"exit_code": -1, "message": "command timed out"}', 'done 255']);
+  t.same(rig.outputEnds().slice(-3), ['sync {"exit_code": -1, "message": "command timed out"}', SAID, 'done 255']);
 });
 
 t.test('at --timeout a group that is everybody, or unknown, is left alone', async (t) => {
@@ -232,7 +245,7 @@ t.test('at --create-timeout the runtime is killed and its end told as a failure'
 t.test("the exit command runs after the notices, untouched by the runtime's settings", async (t) => {
   const rig = new SessionRig(t, { options: COMMAND, environment: ['A=1', 'LISTEN_PID=77'] }).run();
   rig.exits(CONTAINER_PID, failed(3));
-  t.same(rig.outputEnds(), [...CLOSES, 'close 900', 'subreaper 0', 'spawn /bin/cleanup --rm cid']);
+  t.same(rig.outputEnds(), [...CLOSES, SAID, 'subreaper 0', 'spawn /bin/cleanup --rm cid']);
   t.same(rig.exitFiles, { 'persist/exit': '3', 'exits/cid': '3' });
   const { argv: _, ...spec } = rig.spawned[1] ?? {};
   t.match(spec, { path: '/bin/cleanup', deathSignal: 0, listenPidOffset: -1, oomScoreAdj: '12', nofileSoft: 64 });
@@ -269,7 +282,7 @@ t.test('the exit command runs after a failed create too', async (t) => {
 t.test('--exit-delay comes before the exit command, not before the notices', async (t) => {
   const rig = new SessionRig(t, { options: { ...COMMAND, exitDelaySeconds: 0.05 } }).run();
   rig.exits(CONTAINER_PID, 0);
-  t.same(rig.outputEnds(), CLOSES);
+  t.same(rig.outputEnds(), [...CLOSES, SAID]);
   t.same(rig.exitFiles, { 'persist/exit': '0', 'exits/cid': '0' });
   t.equal(rig.state, 'ending');
   await waitFor('the command', () => rig.journal.includes('spawn /bin/cleanup --rm cid'));
@@ -299,4 +312,17 @@ t.test('ctl: reopen reaches the output while there is one', async (t) => {
   t.same(rig.post({ type: 'control', command: { kind: 'reopen' } }), ['output reopens']);
   rig.exits(CONTAINER_PID, 0);
   t.same(rig.post({ type: 'control', command: { kind: 'reopen' } }), []);
+});
+
+t.test('a client in the backlog when the runtime ends is served before the output begins', async (t) => {
+  const asked: (readonly [number, number])[] = [];
+  const poll = (set: Int32Array, count: number, timeoutMs: number) => {
+    asked.push([set[0] ?? -1, timeoutMs]);
+    return count;
+  };
+  const rig = new SessionRig(t, { attachListenFd: 940, calls: { poll, watch: () => ({}) as Watch } });
+  rig.post({ type: 'start' });
+  writeFileSync(rig.pidFile, String(CONTAINER_PID));
+  t.same(rig.exits(RUNTIME_PID, 0).slice(1), ['output serves clients', 'output begins']);
+  t.same(asked, [[940, 0]], 'it looked, and did not wait');
 });
