@@ -45,13 +45,26 @@ node_modules/.installed: package.json package-lock.json .taprc
 
 .PHONY: build native kernel bundles
 build: native kernel bundles ## native code, kernel and bundles: bin/ and libexec/
-native: bin/conmon $(LIBEXEC)/sys.node $(LIBEXEC)/node ## launcher and addon
+native: bin/conmon $(LIBEXEC)/later $(LIBEXEC)/sys.node $(LIBEXEC)/node ## launcher and addon
 kernel: $(LIBEXEC)/kernel.wasm ## AssemblyScript kernel
 bundles: $(LIBEXEC)/main.cjs bin/conmon-demo-runtime ## one bundle for each thread entry
 
-bin/conmon: native/launcher.c Makefile | node_modules/.installed
+# Names what is made together: an exec joins a daemon of its own build only (docs/adr/0035-sessions.md).
+BUILD_SOURCES = $(sort $(wildcard native/*.[ch]) $(SOURCES) $(wildcard src/kernel/assembly/*.ts)) build.mjs package-lock.json Makefile
+BUILD_ID := $(shell cat $(BUILD_SOURCES) | sha256sum | cut -c1-32)
+build/build-id: FORCE
+	@mkdir -p build
+	@echo $(BUILD_ID) | cmp -s - $@ || echo $(BUILD_ID) >$@
+FORCE:
+
+STATIC := -static-pie -Wl,-z,relro,-z,now
+bin/conmon: native/launcher.c native/join.c native/join.h build/build-id Makefile | node_modules/.installed
 	@mkdir -p bin
-	$(CC) -std=c11 $(CFLAGS) $(WARN) $(HARDEN) -static-pie -Wl,-z,relro,-z,now -o $@ native/launcher.c
+	$(CC) -std=c11 $(CFLAGS) $(WARN) $(HARDEN) $(STATIC) -DBUILD_ID='"$(BUILD_ID)"' -o $@ native/launcher.c native/join.c
+
+$(LIBEXEC)/later: native/later.c Makefile | node_modules/.installed
+	@mkdir -p $(LIBEXEC)
+	$(CC) -std=c11 $(CFLAGS) $(WARN) $(HARDEN) $(STATIC) -o $@ native/later.c
 
 $(LIBEXEC)/sys.node: native/sys.c native/watch.c native/watch.h Makefile node_modules/.installed
 	@mkdir -p $(LIBEXEC)
@@ -68,8 +81,8 @@ $(LIBEXEC)/kernel.wasm: $(KERNEL_SOURCES) Makefile node_modules/.installed
 	@mkdir -p $(LIBEXEC)
 	$(NODE) node_modules/.bin/asc src/kernel/assembly/index.ts $(ASC_FLAGS) -o $@
 
-$(LIBEXEC)/main.cjs: $(SOURCES) build.mjs package.json bin/conmon $(LIBEXEC)/sys.node $(LIBEXEC)/kernel.wasm | $(LIBEXEC)/node
-	$(NODE) build.mjs --version=$(VERSION) --commit=$(COMMIT)
+$(LIBEXEC)/main.cjs: $(SOURCES) build.mjs package.json bin/conmon $(LIBEXEC)/later $(LIBEXEC)/sys.node $(LIBEXEC)/kernel.wasm | $(LIBEXEC)/node
+	$(NODE) build.mjs --version=$(VERSION) --commit=$(COMMIT) --build=$(BUILD_ID)
 
 bin/conmon-demo-runtime: src/demo/conmon-demo-runtime.sh Makefile
 	@mkdir -p bin

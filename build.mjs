@@ -21,7 +21,9 @@ import { parseArgs } from 'node:util';
 import { build } from 'esbuild';
 import fastJson from 'fast-json-stringify';
 
-const { values } = parseArgs({ options: { version: { type: 'string' }, commit: { type: 'string' } } });
+const { values } = parseArgs({
+  options: { version: { type: 'string' }, commit: { type: 'string' }, build: { type: 'string' } },
+});
 const out = 'libexec/conmon';
 
 /** What a session loads: NAME.cjs is a stub that runs NAME.js, with NAME.cache where V8 accepts it. */
@@ -30,6 +32,7 @@ const SESSION_ENTRIES = {
   threads: 'src/threads/index.ts',
   log: 'workers/log.ts',
   attach: 'workers/attach.ts',
+  host: 'src/host/index.ts',
 };
 const OTHER_ENTRIES = {
   'help.cjs': 'src/cli/help.ts',
@@ -55,11 +58,12 @@ const common = {
     CONMON_BUNDLE_DIR: '__dirname',
     CONMON_VERSION: JSON.stringify(values.version ?? '0.0.0'),
     CONMON_COMMIT: JSON.stringify(values.commit ?? 'unknown'),
+    CONMON_BUILD_ID: JSON.stringify(values.build ?? 'unknown'),
     'import.meta.dirname': '__dirname',
     'import.meta.url': 'CONMON_BUNDLE_URL',
   },
   // Loaded when asked for, or optional parts of packages. node-pty looks for its addon beside its own files.
-  external: ['./threads.cjs', './help.cjs', '@napi-rs/nice', 'node-pty'],
+  external: ['./threads.cjs', './host.cjs', './help.cjs', '@napi-rs/nice', 'node-pty'],
   // The notices of what is bundled are in licences.txt.
   legalComments: 'none',
   metafile: true,

@@ -22,6 +22,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "join.h"
+
 /*
  * Flags of our own for Node; every item ends in a comma. SIGUSR1 would otherwise open the inspector's port. V8 spends
  * a sixth of its start, in each thread, on a fresh secret for its hash tables: what conmon hashes, nobody can flood. One
@@ -64,12 +66,19 @@ static const int forwarded_signals[] = {SIGTERM, SIGINT, SIGQUIT};
 /* 0 until the child exists. */
 static volatile sig_atomic_t daemon_pid;
 
+/* The session that was joined and that the caller waits for; -1 for none. */
+static volatile sig_atomic_t session_fd = -1;
+
 static char install_root[PATH_MAX];
 static char node_path[PATH_MAX];
 static char script_path[PATH_MAX];
 
 /* The fds at entry as "3-7,9"; empty for none. Untouched pages of it cost nothing. */
 static char entry_fds[ENTRY_FDS_BYTES];
+
+/* The same one by one, as many as can be handed over in one message and one more; and how many there are. */
+static int entry_fd_list[251];
+static size_t entry_fd_count;
 
 /* No fd that this process holds is above it. */
 static int highest_fd = STDERR_FILENO;
@@ -120,9 +129,12 @@ static void on_signal(int signal_number)
 {
 	int saved = errno;
 
-	if (daemon_pid == 0)
+	if (session_fd != -1)
+		tell_session(session_fd, signal_number);
+	else if (daemon_pid == 0)
 		_exit(EXIT_OWN_ERROR);
-	kill(daemon_pid, signal_number);
+	else
+		kill(daemon_pid, signal_number);
 	errno = saved;
 }
 
@@ -201,6 +213,8 @@ static void note_entry_fd(int fd)
 	static size_t used;
 
 	note_fd(fd);
+	if (fd != -1 && entry_fd_count < COUNT(entry_fd_list))
+		entry_fd_list[entry_fd_count++] = fd;
 	if (first != -1 && fd == last + 1) {
 		last = fd;
 		return;
@@ -434,13 +448,17 @@ static siginfo_t reap_child(void)
 	return end;
 }
 
-/* The caller waits for EOF on its streams and pipes: only the session holds them from now on. */
-static void let_go_of_everything(void)
+/* The caller waits for EOF on its streams and pipes: only the session holds them from now on. -1: nothing is kept. */
+static void let_go_of_everything(int kept)
 {
-	if (syscall(SYS_close_range, 0U, UINT_MAX, 0U) == 0)
+	unsigned int above = kept == -1 ? 0U : (unsigned int)kept + 1;
+
+	if ((kept < 1 || syscall(SYS_close_range, 0U, (unsigned int)kept - 1, 0U) == 0) &&
+	    syscall(SYS_close_range, above, UINT_MAX, 0U) == 0)
 		return;
 	for (int fd = 0; fd <= highest_fd; fd++)
-		close(fd);
+		if (fd != kept)
+			close(fd);
 }
 
 /* The caller gets its answer from one byte: R, the daemon is ready; S, stay for the session; EOF, it ended before. */
@@ -457,7 +475,7 @@ static _Noreturn void follow_child(int status_fd)
 	if (length == 1 && status == 'S') {
 		/* The caller's terminal may hang up; the session, which is the daemon's, goes on. */
 		signal(SIGHUP, SIG_IGN);
-		let_go_of_everything();
+		let_go_of_everything(-1);
 	} else if (length != 0) {
 		if (length == -1)
 			report("Failed to read the status pipe: %m");
@@ -475,6 +493,34 @@ static _Noreturn void follow_child(int status_fd)
 	DIE("%s was ended by signal %d before it was ready", node_path, end.si_status);
 }
 
+/* ---- an exec that joins its container's daemon ------------------------------------------------------------------- */
+
+/* Returns when nobody has taken the exec. Signals wait meanwhile: they are the session's as soon as there is one. */
+static void try_to_join(const struct entry *entry)
+{
+	static struct joined joined;
+
+	change_mask(SIG_BLOCK);
+	if (join_session(entry, &joined)) {
+		for (size_t at = 0; at < joined.text_length;) {
+			ssize_t written = write(STDERR_FILENO, joined.text + at, joined.text_length - at);
+			if (written == -1 && errno != EINTR)
+				break;
+			at += written > 0 ? (size_t)written : 0;
+		}
+		if (joined.fd == -1)
+			_exit(0);
+		/* The caller's terminal may hang up; the session, which is the daemon's, goes on. */
+		signal(SIGHUP, SIG_IGN);
+		note_fd(joined.fd);
+		let_go_of_everything(joined.fd);
+		session_fd = joined.fd;
+		change_mask(SIG_UNBLOCK);
+		follow_session(joined.fd);
+	}
+	change_mask(SIG_UNBLOCK);
+}
+
 int main(int argc, char **argv, char **envp)
 {
 	struct rlimit nofile;
@@ -490,6 +536,13 @@ int main(int argc, char **argv, char **envp)
 	wait_for_start();
 
 	int environment_fd = keep_environment(envp);
+	try_to_join(&(struct entry){.argc = argc,
+				    .argv = argv,
+				    .environment_fd = environment_fd,
+				    .fds = entry_fds,
+				    .fd_list = entry_fd_list,
+				    .fd_count = entry_fd_count,
+				    .nofile = nofile});
 	umask(0022);
 	if (pipe2(status_pipe, 0) == -1)
 		DIE("Failed to create the status pipe: %m");

@@ -16,7 +16,7 @@ INSTALL_DATA = $(DESTDIR)$(DATAROOT)/$(NAME)
 
 # In libexec/conmon beside what a session needs; node is installed from its stripped copy.
 NOT_INSTALLED := node run.cjs demo-runtime.cjs
-PROGRAM_FILES = $(filter-out $(addprefix $(LIBEXEC)/,$(NOT_INSTALLED) sys.node),$(wildcard $(LIBEXEC)/*))
+PROGRAM_FILES = $(filter-out $(addprefix $(LIBEXEC)/,$(NOT_INSTALLED) sys.node later),$(wildcard $(LIBEXEC)/*))
 
 # A fifth of Node are symbols that nobody reads here. Addons bind to the dynamic ones, which stay.
 build/stripped/node: $(LIBEXEC)/node
@@ -36,6 +36,7 @@ install: check-prefix build build/stripped/node ## into PREFIX (/usr/local), bel
 	install -d -m 0755 $(INSTALL_BIN) $(INSTALL_LIBEXEC).new $(INSTALL_MAN) $(INSTALL_DOC)
 	install -m 0755 build/stripped/node $(INSTALL_LIBEXEC).new/node
 	install -m 0755 -s --strip-program=$(STRIP) $(LIBEXEC)/sys.node $(INSTALL_LIBEXEC).new/sys.node
+	install -m 0755 -s --strip-program=$(STRIP) $(LIBEXEC)/later $(INSTALL_LIBEXEC).new/later
 	install -m 0644 $(PROGRAM_FILES) $(INSTALL_LIBEXEC).new
 	rm -rf $(INSTALL_LIBEXEC).old
 	test ! -e $(INSTALL_LIBEXEC) || mv $(INSTALL_LIBEXEC) $(INSTALL_LIBEXEC).old

@@ -63,6 +63,11 @@ export class Diag {
     this.#say('trace', text);
   }
 
+  /** Gives back what the system's log needs. */
+  close(): void {
+    this.#syslog?.close();
+  }
+
   #say(level: DiagLevel, text: string): void {
     if (RANK[level] > this.#rank) return;
     const cut = text.slice(0, MESSAGE_MAX);

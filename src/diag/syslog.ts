@@ -36,6 +36,11 @@ export class Syslog {
     }
   }
 
+  close(): void {
+    if (this.#fd !== -1) this.#sys.close(this.#fd);
+    this.#fd = -1;
+  }
+
   #connect(): boolean {
     const fd = this.#sys.socket(SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd < 0) return false;

@@ -3,6 +3,7 @@
  * it is ready, since a log that cannot be opened is an option error. A journal is not connected to: it may come later.
  */
 
+import { closeSync } from 'node:fs';
 import type { DriverTarget } from '../proto/log-messages.ts';
 import { openLog } from './open-log.ts';
 
@@ -24,20 +25,35 @@ export interface LogIdentity {
   readonly noContainerPartialMessage: boolean;
 }
 
-/** The targets of a session, in the order asked for. The caller owns the fds. Throws ConmonError LOG_OPEN_FAILED. */
+/**
+ * The targets of a session, in the order asked for. The caller owns the fds. Throws ConmonError LOG_OPEN_FAILED, with none
+ * of them left open.
+ */
 export function openTargets(logs: readonly AskedLog[], identity: LogIdentity): DriverTarget[] {
-  return logs.flatMap((log): DriverTarget[] => {
-    switch (log.driver) {
-      case 'k8s-file':
-        return [{ driver: 'k8s-file', path: log.path, fd: openLog(log.path) }];
-      case 'json-file':
-        return [{ driver: 'json-file', path: log.path, fd: openLog(log.path), attributes: attributesOf(identity) }];
-      case 'journald':
-        return [journaldTarget(identity)];
-      default:
-        return [];
+  const targets: DriverTarget[] = [];
+  try {
+    for (const log of logs) {
+      const target = openTarget(log, identity);
+      if (target !== undefined) targets.push(target);
     }
-  });
+    return targets;
+  } catch (error) {
+    for (const target of targets) if ('fd' in target) closeSync(target.fd);
+    throw error;
+  }
+}
+
+function openTarget(log: AskedLog, identity: LogIdentity): DriverTarget | undefined {
+  switch (log.driver) {
+    case 'k8s-file':
+      return { driver: 'k8s-file', path: log.path, fd: openLog(log.path) };
+    case 'json-file':
+      return { driver: 'json-file', path: log.path, fd: openLog(log.path), attributes: attributesOf(identity) };
+    case 'journald':
+      return journaldTarget(identity);
+    default:
+      return undefined;
+  }
 }
 
 function journaldTarget({ cid, name, logTag, logLabels, noContainerPartialMessage }: LogIdentity): DriverTarget {

@@ -15,6 +15,11 @@ export function killAdopted(sys: Sys, except: number): void {
   for (const pid of descendants(process.pid, DEPTH_MAX)) if (pid !== except) sys.kill(pid, SIGKILL);
 }
 
+/** Kills every descendant of `pid`, but not that process itself. */
+export function killDescendants(sys: Sys, pid: number): void {
+  for (const descendant of descendants(pid, DEPTH_MAX)) sys.kill(descendant, SIGKILL);
+}
+
 function descendants(pid: number, depth: number): readonly number[] {
   if (depth === 0) return [];
   const children = childrenOf(pid);

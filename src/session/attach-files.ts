@@ -28,22 +28,41 @@ export class AttachFiles {
   readonly listenFd: number;
   readonly ctl: Fifo;
   readonly winsz: Fifo;
+  readonly #sys: Sys;
   readonly #bundle: string;
   readonly #symlink: string | undefined;
+  #socketOpen = false;
+  /** The fifos' open ends. */
+  readonly #fifoFds: number[] = [];
 
   /** Makes the files anew. Throws ConmonError ATTACH, with nothing of its own left. */
   constructor(sys: Sys, options: Options) {
+    this.#sys = sys;
     this.#bundle = resolve(options.bundle ?? '');
     this.#symlink = options.fullAttach ? undefined : symlinkPath(options);
     try {
       if (this.#symlink !== undefined) replaceSymlink(this.#bundle, this.#symlink);
       this.listenFd = listen(sys, this.#bundle);
-      this.ctl = makeFifo(sys, join(this.#bundle, 'ctl'));
-      this.winsz = makeFifo(sys, join(this.#bundle, 'winsz'));
+      this.#socketOpen = true;
+      this.ctl = makeFifo(sys, join(this.#bundle, 'ctl'), this.#fifoFds);
+      this.winsz = makeFifo(sys, join(this.#bundle, 'winsz'), this.#fifoFds);
     } catch (error) {
+      this.close();
       this.remove();
       throw error;
     }
+  }
+
+  /** Nobody is accepted any longer; who is in the backlog hears of it. */
+  closeSocket(): void {
+    if (this.#socketOpen) this.#sys.close(this.listenFd);
+    this.#socketOpen = false;
+  }
+
+  /** Closes everything, for a process that goes on. */
+  close(): void {
+    this.closeSocket();
+    for (const fd of this.#fifoFds.splice(0)) this.#sys.close(fd);
   }
 
   /** The end of every session: nobody can attach. The fifos are the engine's to remove, with the bundle. */
@@ -97,12 +116,15 @@ function listen(sys: Sys, bundle: string): number {
   }
 }
 
-function makeFifo(sys: Sys, path: string): Fifo {
+/** Each end is noted in `opened` as soon as it is there. */
+function makeFifo(sys: Sys, path: string, opened: number[]): Fifo {
   discard(path);
   const made = sys.mkfifo(path, FIFO_MODE);
   if (made < 0) throw new ConmonError('ATTACH', `Failed to mkfifo at ${path}:`, { reason: sys.strerror(made) });
   const readFd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW | O_CLOEXEC);
+  opened.push(readFd);
   const keepFd = openSync(path, constants.O_WRONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW | O_CLOEXEC);
+  opened.push(keepFd);
   if (!fstatSync(readFd).isFIFO()) throw new ConmonError('ATTACH', `${path} is no fifo any longer`);
   fchmodSync(readFd, FIFO_MODE); // umask 0022 took the group's w
   return { readFd, keepFd };

@@ -9,12 +9,13 @@ import type { Watch } from '../native/sys.ts';
 import type { ControlCommand } from '../proto/control-line.ts';
 import type { Source } from '../proto/log-messages.ts';
 import { STDERR, STDOUT } from '../proto/stream.ts';
-import { killAdopted } from './adopted.ts';
+import { killAdopted, killDescendants } from './adopted.ts';
 import { ConsoleSocket } from './console-socket.ts';
 import { ControlReader } from './control.ts';
 import { toBlock } from './environment.ts';
 import { writeExitFiles } from './exit-files.ts';
 import { readPidFile } from './pid-file.ts';
+import { closeChildStdio, closeLeakedFds } from './release.ts';
 import { runtimeArgs } from './runtime-args.ts';
 import { pendingText } from './runtime-stderr.ts';
 import type { Session } from './session.ts';
@@ -49,24 +50,31 @@ function executeRuntime(session: Session): State {
   listenToEngine(session);
   const args = runtimeArgs(options, session.console?.path);
   diag.trace(`calling runtime args: ${args.join(' ')}`);
-  const { envp, listenPidOffset } = environment.forRuntime([process.pid, launch.launcherPid], options.replaceListenPid);
+  const { joined, leakedFds } = session.parts;
+  // A joined session's caller knows nothing of this process.
+  const conmonPids = joined ? [launch.launcherPid] : [process.pid, launch.launcherPid];
+  const { envp, listenPidOffset } = environment.forRuntime(conmonPids, options.replaceListenPid);
+  const runtimeFds = joined?.runtimeFds ?? leakedFds;
   session.expectedSince = session.parts.reaper.expect();
   const pid = sys.spawn({
     path: options.runtime,
     argv: toBlock(args),
     envp,
-    fdMap: stdio
-      ? Int32Array.of(0, stdio.childStdinFd, 1, stdio.childStdoutFd, 2, stdio.childStderrFd)
-      : Int32Array.of(0, 0, 1, 1, 2, 2),
-    keepFds: Int32Array.from(session.parts.leakedFds),
+    fdMap: Int32Array.of(
+      ...(stdio ? [0, stdio.childStdinFd, 1, stdio.childStdoutFd, 2, stdio.childStderrFd] : [0, 0, 1, 1, 2, 2]),
+      ...(joined ? runtimeFds.flatMap((fd, i) => [fd, leakedFds[i] ?? -1]) : []),
+    ),
+    keepFds: Int32Array.from(runtimeFds),
     deathSignal: SIGKILL,
     listenPidOffset,
     oomScoreAdj,
     nofileSoft: launch.nofileSoft,
     nofileHard: launch.nofileHard,
     cwdFd: session.parts.cwdFd,
+    newSession: joined !== undefined,
+    cgroupFd: joined?.cgroupFd ?? -1,
   });
-  if (stdio) for (const fd of [stdio.childStdinFd, stdio.childStdoutFd, stdio.childStderrFd]) sys.close(fd);
+  closeChildStdio(session);
   if (pid < 0)
     throw new ConmonError('RUNTIME', `Failed to execute runtime ${options.runtime}:`, { reason: sys.strerror(pid) });
   session.runtimePid = pid;
@@ -185,6 +193,7 @@ export function afterRuntime(session: Session, event: { waitStatus: number }): S
   diag.debug(`container PID: ${pid}`);
   if (options.apiVersion || !options.exec) syncPipe.send(pid);
   if (isClientWaiting(session)) serveClients(session);
+  session.gone.outputs = session.output !== undefined;
   session.output?.begin(sourcesOf(session), session.terminal?.inputFd ?? session.parts.stdio?.stdinFd ?? -1);
   if (options.timeoutSeconds > 0) session.postLater(options.timeoutSeconds, { type: 'timeout' });
   reaper.watchStranger(pid, session.expectedSince ?? 0, (waitStatus) =>
@@ -208,6 +217,7 @@ export function failCreate(session: Session, reason: string): State {
   diag.error(reason);
   syncPipe.send(-1, words.length > 0 ? words : Buffer.from(reason));
   session.status = 1;
+  session.parts.onGone?.();
   stopExpecting(session);
   session.cancelTimers();
   session.console?.close();
@@ -229,8 +239,12 @@ function wordsOfRuntime(session: Session): Buffer {
 export function giveUpOnRuntime(session: Session): State {
   const { options, sys } = session.parts;
   session.createGivenUp = `Runtime ${options.runtime} did not create the container within ${options.createTimeoutSeconds} seconds`;
-  if (session.runtimePid > 0) sys.kill(session.runtimePid, SIGKILL);
-  killAdopted(sys, session.runtimePid);
+  if (session.runtimePid > 0) {
+    // Of what was left to this process nobody can tell whose it is when it holds other sessions.
+    if (session.parts.joined) killDescendants(sys, session.runtimePid);
+    sys.kill(session.runtimePid, SIGKILL);
+  }
+  if (!session.parts.joined) killAdopted(sys, session.runtimePid);
   return 'creating';
 }
 
@@ -264,13 +278,15 @@ export function killContainer(session: Session): State {
   diag.info('Timed out, killing the container');
   session.timedOut = true;
   const group = sys.getpgid(session.containerPid);
-  // kill(-1) would be everything on the machine.
-  sys.kill(group > 1 ? -group : session.containerPid, SIGKILL);
+  // kill(-1) would be everything on the machine, and our own group the other sessions.
+  const others = group <= 1 || (session.parts.joined !== undefined && group === sys.getpgid(0));
+  sys.kill(others ? session.containerPid : -group, SIGKILL);
   session.containerStatus = -1;
   return drain(session, false);
 }
 
 function drain(session: Session, all: boolean): State {
+  session.parts.onGone?.();
   session.cancelTimers();
   if (session.output) session.output.end(all);
   else session.post({ type: 'outputEnded' });
@@ -279,11 +295,11 @@ function drain(session: Session, all: boolean): State {
 
 /** Contract section 8, steps 4 to 7: the notices, in their order. */
 export function finish(session: Session): State {
-  const { options, sys, diag, syncPipe, leakedFds } = session.parts;
-  for (const fd of leakedFds) sys.close(fd);
+  const { options, diag, syncPipe } = session.parts;
+  closeLeakedFds(session);
   session.stopListening?.();
   session.parts.notifyRelay?.finish();
-  if (session.parts.attachFiles) sys.close(session.parts.attachFiles.listenFd);
+  closeAttachSocket(session);
   session.status = session.containerStatus & 0xff;
   for (const failure of writeExitFiles(options, session.containerStatus)) {
     diag.error(failure);
@@ -294,27 +310,49 @@ export function finish(session: Session): State {
   return waitForExitCommand(session);
 }
 
+/** An attach worker that still serves somebody has it in its poll set: the number must not become another file's. */
+function closeAttachSocket(session: Session): void {
+  const close = (): void => session.parts.attachFiles?.closeSocket();
+  if (session.output) session.output.whenClosed(close);
+  else close();
+}
+
 function waitForExitCommand(session: Session): State {
   const { options, syncPipe } = session.parts;
   // Everything is said: a caller that reads to the end must not wait for --exit-delay.
   syncPipe.close();
   if (options.exitCommand === undefined) return done(session);
-  if (options.exitDelaySeconds > 0) session.postLater(options.exitDelaySeconds, { type: 'exitDelayOver' });
-  else session.post({ type: 'exitDelayOver' });
+  if (options.exitDelaySeconds > 0) {
+    session.exitDelayEndsMs = performance.now() + options.exitDelaySeconds * 1000;
+    if (session.hostEnds) return handExitCommandOver(session);
+    session.postLater(options.exitDelaySeconds, { type: 'exitDelayOver' });
+  } else session.post({ type: 'exitDelayOver' });
   return 'ending';
 }
 
 /** Contract section 8, step 8. conmon is no subreaper while the command runs, so that what it leaves is init's. */
 export function runExitCommand(session: Session): State {
-  const { sys, diag, options, environment, reaper, launch, oomScoreAdj } = session.parts;
+  const { sys, diag, options, reaper } = session.parts;
   if (session.exitCommandStarted || options.exitCommand === undefined) return 'ending';
   session.exitCommandStarted = true;
   session.cancelTimers();
-  if (sys.prctl(PR_SET_CHILD_SUBREAPER, 0) < 0) diag.warn('Failed to disable self subreaper attribute');
+  // Other sessions' containers must go on being left to us; what the command leaves is then reaped here.
+  if (!session.parts.sharesProcess?.() && sys.prctl(PR_SET_CHILD_SUBREAPER, 0) < 0)
+    diag.warn('Failed to disable self subreaper attribute');
+  const pid = spawnExitCommand(session, options.exitCommand, [options.exitCommand, ...options.exitCommandArgs]);
+  if (pid === undefined) return done(session);
+  reaper.watch(pid, (waitStatus) => session.post({ type: 'exitCommandExited', waitStatus }));
+  reaper.reap();
+  return 'ending';
+}
+
+/** @returns undefined when it failed, which is told. */
+function spawnExitCommand(session: Session, path: string, args: readonly string[]): number | undefined {
+  const { sys, diag, environment, launch, oomScoreAdj, joined } = session.parts;
   try {
     const pid = sys.spawn({
-      path: options.exitCommand,
-      argv: toBlock([options.exitCommand, ...options.exitCommandArgs]),
+      path,
+      argv: toBlock(args),
       envp: environment.untouched().envp,
       fdMap: Int32Array.of(0, 0, 1, 1, 2, 2),
       keepFds: NO_FDS,
@@ -324,18 +362,16 @@ export function runExitCommand(session: Session): State {
       nofileSoft: launch.nofileSoft,
       nofileHard: launch.nofileHard,
       cwdFd: session.parts.cwdFd,
+      newSession: joined !== undefined,
+      cgroupFd: joined?.cgroupFd ?? -1,
     });
     if (pid < 0)
-      throw new ConmonError('EXIT_COMMAND', `Failed to execute exit command ${options.exitCommand}:`, {
-        reason: sys.strerror(pid),
-      });
-    reaper.watch(pid, (waitStatus) => session.post({ type: 'exitCommandExited', waitStatus }));
-    reaper.reap();
-    return 'ending';
+      throw new ConmonError('EXIT_COMMAND', `Failed to execute exit command ${path}:`, { reason: sys.strerror(pid) });
+    return pid;
   } catch (error) {
     diag.error(errorText(error));
     session.status = 1;
-    return done(session);
+    return undefined;
   }
 }
 
@@ -345,6 +381,43 @@ export function finishExitCommand(session: Session, event: { waitStatus: number 
     session.parts.diag.warn(`exit command failed with status ${status}`);
     session.status = status;
   }
+  return done(session);
+}
+
+export function noteHostEnds(session: Session): State {
+  session.hostEnds = true;
+  return session.state;
+}
+
+/**
+ * The daemon does not stay for --exit-delay: a tiny process of its own waits out what is left and then becomes the exit
+ * command. A command that runs already goes on by itself; only a caller that waits for its status (--sync) keeps us.
+ */
+export function handExitCommandOver(session: Session): State {
+  const { options, joined } = session.parts;
+  if (options.exitCommand === undefined || joined === undefined) return 'ending';
+  if (session.exitCommandStarted) return options.sync ? 'ending' : done(session);
+  session.exitCommandStarted = true;
+  session.cancelTimers();
+  session.parts.syncPipe.close();
+  const leftMs = Math.max(0, Math.ceil(session.exitDelayEndsMs - performance.now()));
+  const args = ['conmon-exit-delay', String(leftMs), options.exitCommand, ...options.exitCommandArgs];
+  spawnExitCommand(session, joined.laterPath, args);
+  return done(session);
+}
+
+/** Everything stops here, without a notice: the container, if there is one, goes on with nobody to watch it. */
+export function abandon(session: Session): State {
+  const { sys, reaper, attachFiles, syncPipe } = session.parts;
+  session.status = 128 + SIGKILL;
+  if (session.runtimePid > 0) sys.kill(session.runtimePid, SIGKILL);
+  if (session.containerPid > 0) reaper.forget(session.containerPid);
+  stopExpecting(session);
+  session.console?.close();
+  session.stopListening?.();
+  syncPipe.close();
+  attachFiles?.removeSocket();
+  session.output?.end(false);
   return done(session);
 }
 

@@ -42,13 +42,13 @@ export function parseLaunch(text: string | undefined, launcherPid: number): Laun
 }
 
 /** RLIM_INFINITY arrives as 2^64 - 1. */
-function limit(text: string | undefined): number {
+export function limit(text: string | undefined): number {
   const value = Number(text);
   return value > Number.MAX_SAFE_INTEGER ? -1 : value;
 }
 
 /** `3-5,9` to [3, 4, 5, 9]. */
-function expandRanges(text: string): readonly number[] {
+export function expandRanges(text: string): readonly number[] {
   const fds: number[] = [];
   for (const range of text === '' ? [] : text.split(',')) {
     const [first, last, ...more] = range.split('-').map(Number);

@@ -66,6 +66,11 @@ export class Reaper {
     else if (!this.#isChild(pid)) this.#startProbe(pid);
   }
 
+  /** Nobody is told of this process' end any longer; it is reaped all the same. */
+  forget(pid: number): void {
+    this.#watched.delete(pid);
+  }
+
   /** Collects every child that has ended. Called on SIGCHLD, and after a spawn. */
   reap(): void {
     for (;;) {

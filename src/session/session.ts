@@ -62,6 +62,22 @@ export interface SessionParts {
   readonly startOutput: StartOutput;
   /** Called once, with conmon's exit status, when everything is done. */
   readonly onDone: (status: number) => void;
+  /** Only for a session that has joined another one's daemon. */
+  readonly joined?: Joined;
+  /** Whether other sessions need this process as it is; absent = there are none. */
+  readonly sharesProcess?: () => boolean;
+  /** Called when the container is gone or will not be, before anything else is done about it. */
+  readonly onGone?: () => void;
+}
+
+/** What differs for a session in a daemon that holds others (docs/adr/0035-sessions.md). */
+export interface Joined {
+  /** Which numbers `leakedFds` have in the runtime, in the same order, ascending. */
+  readonly runtimeFds: readonly number[];
+  /** Where the runtime is born: a directory of cgroup v2; -1 = our own cgroup. */
+  readonly cgroupFd: number;
+  /** Path of the program that waits for --exit-delay when this process ends before it is over. */
+  readonly laterPath: string;
 }
 
 export class Session {
@@ -76,6 +92,12 @@ export class Session {
   containerStatus = -1;
   timedOut = false;
   exitCommandStarted = false;
+  /** When --exit-delay is over, on performance.now()'s clock. */
+  exitDelayEndsMs = 0;
+  /** The daemon that this session has joined ends as soon as it may. */
+  hostEnds = false;
+  /** Fds of the parts that were closed or handed on. */
+  readonly gone = { leakedFds: false, childStdio: false, outputs: false };
   /** Why the runtime was given up on; undefined while it was not. */
   createGivenUp: string | undefined;
   /** conmon's own exit status, as far as it is known. */

@@ -5,6 +5,7 @@
 
 import type { ControlCommand } from '../proto/control-line.ts';
 import {
+  abandon,
   afterRuntime,
   awaitClient,
   containerGone,
@@ -14,7 +15,9 @@ import {
   forwardToContainer,
   forwardToRuntime,
   giveUpOnRuntime,
+  handExitCommandOver,
   killContainer,
+  noteHostEnds,
   receiveConsole,
   runExitCommand,
   serveClients,
@@ -50,7 +53,11 @@ export type SessionEvent =
   | { readonly type: 'signal'; readonly signal: number }
   /** --exit-delay is over. */
   | { readonly type: 'exitDelayOver' }
-  | { readonly type: 'exitCommandExited'; readonly waitStatus: number };
+  | { readonly type: 'exitCommandExited'; readonly waitStatus: number }
+  /** A joined session's caller, who waited for it, was killed: as when a conmon of its own is. */
+  | { readonly type: 'abandoned' }
+  /** The daemon that a session has joined ends with its own container. */
+  | { readonly type: 'hostEnds' };
 
 /** One cell: acts on the session, answers the state that follows. */
 export type Cell<T extends SessionEvent['type']> = (
@@ -78,6 +85,8 @@ export const TABLE: Readonly<Record<State, Row>> = {
     signal: forwardToRuntime,
     exitDelayOver: none,
     exitCommandExited: none,
+    abandoned: abandon,
+    hostEnds: noteHostEnds,
   },
   running: {
     start: none,
@@ -93,6 +102,8 @@ export const TABLE: Readonly<Record<State, Row>> = {
     signal: forwardToContainer,
     exitDelayOver: none,
     exitCommandExited: none,
+    abandoned: abandon,
+    hostEnds: noteHostEnds,
   },
   draining: {
     start: none,
@@ -108,6 +119,8 @@ export const TABLE: Readonly<Record<State, Row>> = {
     signal: none,
     exitDelayOver: none,
     exitCommandExited: none,
+    abandoned: abandon,
+    hostEnds: noteHostEnds,
   },
   ending: {
     start: none,
@@ -124,6 +137,8 @@ export const TABLE: Readonly<Record<State, Row>> = {
     signal: runExitCommand,
     exitDelayOver: runExitCommand,
     exitCommandExited: finishExitCommand,
+    abandoned: abandon,
+    hostEnds: handExitCommandOver,
   },
   ended: {
     start: none,
@@ -139,6 +154,8 @@ export const TABLE: Readonly<Record<State, Row>> = {
     signal: none,
     exitDelayOver: none,
     exitCommandExited: none,
+    abandoned: none,
+    hostEnds: none,
   },
 };
 

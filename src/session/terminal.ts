@@ -14,7 +14,7 @@ export class Terminal {
   readonly inputFd: number;
   readonly #sys: Sys;
   readonly #diag: Diag;
-  readonly #controlFd: number;
+  #controlFd: number;
 
   /**
    * Takes `masterFd` over; `outputFd` and `inputFd` are handed on to others, who close them. Throws ConmonError CONSOLE
@@ -30,6 +30,12 @@ export class Terminal {
     for (const fd of [masterFd, this.outputFd, this.inputFd]) if (fd >= 0) sys.close(fd);
     const reason = sys.strerror(Math.min(this.outputFd, this.inputFd));
     throw new ConmonError('CONSOLE', 'Failed to dup console file descriptor:', { reason });
+  }
+
+  /** What is not handed on. */
+  close(): void {
+    if (this.#controlFd !== -1) this.#sys.close(this.#controlFd);
+    this.#controlFd = -1;
   }
 
   /** 0 to 1000 each; 0x0 is what a terminal of unknown size has. */

@@ -111,6 +111,11 @@ export class AttachWorker {
     this.#closeStdin();
   }
 
+  /** No thread comes any more: what was handed over is closed. */
+  release(): void {
+    this.#closeStdin();
+  }
+
   #closeStdin(): void {
     if (this.#stdinFd === undefined || this.#stdinFd === -1) return;
     this.#sys.close(this.#stdinFd);

@@ -34,7 +34,7 @@ export class Output {
   #told = false;
   #graceOver = false;
   #grace: ReturnType<typeof setTimeout> | undefined;
-  #onClosed: (() => void) | undefined;
+  readonly #onClosed: (() => void)[] = [];
   #counters: LogCounters | undefined;
 
   /** Takes the fds of `plan` over. `onEnded` is called once, after {@link end}, when everything is written. */
@@ -80,7 +80,7 @@ export class Output {
       if (!this.#ended && attach.usable) this.#onLeft?.();
       this.#tellEnded();
       this.#release();
-      if (this.#ended) this.#onClosed?.();
+      if (this.#ended) for (const onClosed of this.#onClosed.splice(0)) onClosed();
     });
     if (this.#stdinFd !== undefined) attach.stdin(this.#stdinFd);
     return attach;
@@ -105,8 +105,8 @@ export class Output {
 
   /** Calls back once no client is served any longer; at once when none is. */
   whenClosed(onClosed: () => void): void {
-    this.#onClosed = onClosed;
-    if (!this.#serving) onClosed();
+    if (this.#serving) this.#onClosed.push(onClosed);
+    else onClosed();
   }
 
   #startLog(): LogWorker {
@@ -139,6 +139,9 @@ export class Output {
     this.#log?.close();
     for (const { fd } of this.#sources ?? []) this.#sys.close(fd);
     this.#sources = undefined;
+    if (this.#attach) this.#attach.release();
+    else if (this.#stdinFd !== undefined && this.#stdinFd >= 0) this.#sys.close(this.#stdinFd);
+    this.#stdinFd = undefined;
   }
 
   /** Once, when the log is written and the clients have everything, or have had a second for it. */

@@ -14,7 +14,7 @@ const LEVELS: readonly (readonly string[])[] = [
   ['src/proto'],
   ['src/kernel'],
   ['src/ring', 'src/log', 'src/attach', 'src/session', 'src/cli'],
-  ['workers', 'src/threads'],
+  ['workers', 'src/threads', 'src/host'],
   ['src/main.ts'],
 ];
 

@@ -28,6 +28,11 @@ const LIMIT_MS = 20_000;
 /** What the launcher passes to Node, in front of the bundle. Source: NODE_FLAGS in native/launcher.c. */
 export const NODE_FLAGS = ['--disable-sigusr1', '--no-rehash-snapshot', '--v8-pool-size=1'] as const;
 
+/** What a daemon must answer to for an exec to join it. */
+export const BUILD_ID = 'test-build';
+
+const LAUNCHER = ['native/launcher.c', 'native/join.c', 'native/join.h'];
+
 /** The two builds that every promise is checked with. */
 export const BUILDS = {
   static: ['-O2', '-D_FORTIFY_SOURCE=2', '-fstack-protector-strong', '-fPIE', '-static-pie'],
@@ -36,23 +41,32 @@ export const BUILDS = {
 
 export type BuildName = keyof typeof BUILDS;
 
-/** @returns the path of an executable that is made once for this source and these flags, under build/test. */
-function compile(source: string, flags: readonly string[]): string {
-  const path = join(REPOSITORY, source);
-  const digest = createHash('sha256').update(readFileSync(path)).update(flags.join(' ')).digest('hex').slice(0, 12);
+/** @returns the path of an executable that is made once for these sources and these flags, under build/test. */
+function compile(sources: readonly string[], flags: readonly string[]): string {
+  const paths = sources.map((source) => join(REPOSITORY, source));
+  const hash = createHash('sha256').update(flags.join(' '));
+  for (const path of paths) hash.update(readFileSync(path));
+  const digest = hash.digest('hex').slice(0, 12);
   const directory = join(REPOSITORY, 'build/test');
-  const target = join(directory, `${source.replaceAll('/', '-')}-${digest}`);
+  const target = join(directory, `${sources[0]?.replaceAll('/', '-')}-${digest}`);
   if (!existsSync(target)) {
     mkdirSync(directory, { recursive: true });
     const temporary = `${target}.${process.pid}`;
-    const command = ['-std=c11', ...WARNINGS, ...flags, '-o', temporary, path];
+    const command = [
+      '-std=c11',
+      ...WARNINGS,
+      ...flags,
+      '-o',
+      temporary,
+      ...paths.filter((path) => path.endsWith('.c')),
+    ];
     execFileSync(process.env['CC'] ?? 'gcc', command, { timeout: 60_000 });
     renameSync(temporary, target);
   }
   return target;
 }
 
-const helper = (name: string) => compile(`test/unit/launcher/${name}.c`, ['-O2', '-static']);
+const helper = (name: string) => compile([`test/unit/launcher/${name}.c`], ['-O2', '-static']);
 
 /** Strings as they lie in memory: each with its NUL. A Buffer is any bytes. */
 export function strings(values: readonly (string | Buffer)[]): Buffer {
@@ -201,7 +215,7 @@ export class Installation {
     this.node = join(this.root, 'libexec/conmon/node');
     mkdirSync(join(this.root, 'bin'), { recursive: true });
     mkdirSync(join(this.root, 'libexec/conmon'), { recursive: true });
-    copyFileSync(compile('native/launcher.c', BUILDS[build]), this.conmon);
+    copyFileSync(compile(LAUNCHER, [...BUILDS[build], `-DBUILD_ID="${BUILD_ID}"`]), this.conmon);
     copyFileSync(helper('fake-node'), this.node);
   }
 

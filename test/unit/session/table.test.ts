@@ -17,6 +17,8 @@ const EVENTS: { readonly [T in SessionEvent['type']]: Extract<SessionEvent, { ty
   createTimeout: { type: 'createTimeout' },
   signal: { type: 'signal', signal: 15 },
   exitDelayOver: { type: 'exitDelayOver' },
+  abandoned: { type: 'abandoned' },
+  hostEnds: { type: 'hostEnds' },
   exitCommandExited: { type: 'exitCommandExited', waitStatus: 0 },
 };
 /** What is over or has not begun: these cells do nothing at all. */

@@ -1,0 +1,124 @@
+/**
+ * One launcher's connection to the session socket: its one message with the hand-over, our answer, and with --sync what
+ * both say until the session has ended. It judges nothing; main thread; never waits (docs/adr/0035-sessions.md).
+ */
+
+import { EAGAIN, MSG_DONTWAIT, MSG_NOSIGNAL, SIGINT, SIGQUIT, SIGTERM } from '../native/constants.ts';
+import type { Sys, Watch } from '../native/sys.ts';
+import { ENDED, ENTRY_FDS_MAX, HAND_OVER_MAX, OWN_FDS, TAKEN_LEAVE, TAKEN_STAY } from '../session/hand-over.ts';
+import type { Session } from '../session/session.ts';
+
+/** A launcher gives up after a second; one that has not said anything by then never will. */
+const SILENCE_MS = 1000;
+/** What fits the launcher's buffer, and more than anybody reads. */
+const TEXT_MAX = 16384;
+const FORWARDED = [SIGTERM, SIGINT, SIGQUIT];
+const NO_FDS = new Int32Array(0);
+
+export interface ConnectionHandler {
+  /** The hand-over; the fds are the handler's. */
+  onHandOver(connection: Connection, bytes: Uint8Array, fds: readonly number[]): void;
+  /** Nobody is there any longer, or has ever been. */
+  onGone(connection: Connection): void;
+}
+
+export class Connection {
+  readonly fd: number;
+  readonly #sys: Sys;
+  readonly #handler: ConnectionHandler;
+  readonly #bytes = new Uint8Array(HAND_OVER_MAX + 1);
+  #watch: Watch | undefined;
+  #silence: ReturnType<typeof setTimeout> | undefined;
+  #session: Pick<Session, 'post'> | undefined;
+  #handedOver = false;
+  #open = true;
+
+  /** Takes a non-blocking connection over. */
+  constructor(sys: Sys, fd: number, handler: ConnectionHandler) {
+    this.#sys = sys;
+    this.fd = fd;
+    this.#handler = handler;
+  }
+
+  /** The hand-over is usually there already. */
+  start(): void {
+    this.#read();
+    if (!this.#open || this.#handedOver) return;
+    const watch = this.#sys.watch(this.fd, () => this.#read());
+    if (typeof watch === 'number') {
+      this.close();
+      return;
+    }
+    this.#watch = watch;
+    this.#silence = setTimeout(() => this.close(), SILENCE_MS);
+  }
+
+  /**
+   * Says that the exec is ours. @returns whether the launcher agrees: it cannot start it any more. false: it has given up,
+   * and has started a conmon of its own or will.
+   */
+  take(stay: boolean, text: string): boolean {
+    const message = Buffer.from((stay ? TAKEN_STAY : TAKEN_LEAVE) + text.slice(0, TEXT_MAX)).subarray(0, TEXT_MAX);
+    const result = this.#sys.sendmsg(this.fd, message, 0, message.length, NO_FDS, MSG_DONTWAIT | MSG_NOSIGNAL);
+    return result === message.length;
+  }
+
+  /** From now on the launcher's signals are the session's, and its end too. @returns false when that cannot be. */
+  listen(session: Pick<Session, 'post'>): boolean {
+    const watch = this.#sys.watch(this.fd, () => this.#read());
+    if (typeof watch === 'number') return false;
+    this.#watch = watch;
+    this.#session = session;
+    return true;
+  }
+
+  /** Tells the launcher that waits the session's status, its own from now on. */
+  end(status: number): void {
+    const message = Uint8Array.of(ENDED.charCodeAt(0), status & 0xff);
+    this.#sys.sendmsg(this.fd, message, 0, message.length, NO_FDS, MSG_DONTWAIT | MSG_NOSIGNAL);
+    this.close();
+  }
+
+  /** Without an answer this is a refusal. */
+  close(): void {
+    if (!this.#open) return;
+    this.#open = false;
+    this.#stopWaiting();
+    this.#sys.close(this.fd);
+    this.#handler.onGone(this);
+  }
+
+  #stopWaiting(): void {
+    clearTimeout(this.#silence);
+    if (this.#watch) this.#sys.unwatch(this.#watch);
+    this.#watch = undefined;
+  }
+
+  #read(): void {
+    if (!this.#open) return;
+    const fds = new Int32Array(1 + OWN_FDS + ENTRY_FDS_MAX);
+    const length = this.#sys.recvmsg(this.fd, this.#bytes, 0, this.#bytes.length, fds, MSG_DONTWAIT);
+    if (length === EAGAIN) return;
+    const received = [...fds.subarray(1, 1 + (fds[0] ?? 0))];
+    if (this.#handedOver) this.#hearSignal(length, received);
+    else if (length <= 0 || length > HAND_OVER_MAX) {
+      for (const fd of received) this.#sys.close(fd);
+      this.close();
+    } else {
+      this.#handedOver = true;
+      this.#stopWaiting();
+      this.#handler.onHandOver(this, this.#bytes.subarray(0, length), received);
+    }
+  }
+
+  /** One byte, the signal's number. Anything else is no launcher's. */
+  #hearSignal(length: number, received: readonly number[]): void {
+    for (const fd of received) this.#sys.close(fd);
+    const signal = this.#bytes[0] ?? 0;
+    if (length === 1 && FORWARDED.includes(signal)) this.#session?.post({ type: 'signal', signal });
+    else {
+      this.#session?.post({ type: 'abandoned' });
+      this.close();
+    }
+  }
+}

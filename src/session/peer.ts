@@ -1,0 +1,119 @@
+/**
+ * Who wants to join: whether the process at the other end of a session socket is such that a runtime started by this
+ * daemon is what it would have started itself (docs/adr/0035-sessions.md): same user, groups, capabilities, namespaces,
+ * root, limits, priority. Reads /proc; main thread; never waits.
+ */
+
+import { closeSync, constants, openSync, readFileSync, readlinkSync, statfsSync, statSync } from 'node:fs';
+import { ConmonError } from '../diag/error.ts';
+import { O_CLOEXEC, POLLIN, SO_PEERCRED, SO_PEERPIDFD } from '../native/constants.ts';
+import type { Sys } from '../native/sys.ts';
+
+const NAMESPACES = ['mnt', 'user', 'pid', 'net', 'ipc', 'uts', 'cgroup', 'time'] as const;
+/** Lines of /proc/PID/status in which both must agree. */
+const STATUS =
+  /^(Uid|Gid|Groups|CapInh|CapPrm|CapEff|CapBnd|CapAmb|NoNewPrivs|Seccomp|Cpus_allowed|Mems_allowed):.*$/gm;
+/** Without a filter, which cannot be compared. */
+const NO_SECCOMP = /^Seccomp:\s*0$/m;
+/** Has its own place in the hand-over; Node raises its own. */
+const OPEN_FILES = /^Max open files.*$/m;
+/** Fields of /proc/PID/stat behind the name: nice, and the scheduling policy. */
+const NICE_FIELD = 16;
+const POLICY_FIELD = 38;
+const CGROUP_ROOTS = ['/sys/fs/cgroup', '/sys/fs/cgroup/unified'];
+const CGROUP2_MAGIC = 0x63677270;
+
+/** A process that waits at the other end; its pid stays its own as long as `pidfd` is not ready. */
+export interface Peer {
+  readonly pid: number;
+  /** -1 before Linux 6.5. The caller's to close. */
+  readonly pidfd: number;
+}
+
+/** Throws ConmonError PEER when it is another user's, or cannot be told. */
+export function peerOf(sys: Sys, fd: number): Peer {
+  const credentials = new Int32Array(3);
+  const result = sys.getsockopt(fd, SO_PEERCRED, credentials);
+  const [pid = 0, uid, gid] = credentials;
+  if (result < 0 || pid <= 0 || uid !== process.geteuid?.() || gid !== process.getegid?.())
+    throw new ConmonError('PEER', 'the other end is of another user or place');
+  const pidfd = new Int32Array(1);
+  return { pid, pidfd: sys.getsockopt(fd, SO_PEERPIDFD, pidfd) < 0 ? -1 : (pidfd[0] ?? -1) };
+}
+
+/** Throws ConmonError PEER with what differs. */
+export function checkPeer(sys: Sys, { pid, pidfd }: Peer): void {
+  const differing = (['namespaces', 'credentials', 'limits', 'priority', 'label', 'root'] as const).find(
+    (name) => LOOKS[name](pid) !== LOOKS[name](process.pid),
+  );
+  if (differing !== undefined) throw new ConmonError('PEER', `the launcher has other ${differing}`);
+  if (!NO_SECCOMP.test(LOOKS.credentials(pid))) throw new ConmonError('PEER', 'the launcher has a seccomp filter');
+  if (pidfd === -1) return;
+  const set = Int32Array.of(pidfd, POLLIN);
+  if (sys.poll(set, 1, 0) !== 0) throw new ConmonError('PEER', 'the launcher has gone');
+}
+
+/** What is compared, each as one text. Throw when the process is gone. */
+const LOOKS = {
+  namespaces: (pid: number) => NAMESPACES.map((name) => linkOf(`/proc/${pid}/ns/${name}`)).join(' '),
+  credentials: (pid: number) => (readFileSync(`/proc/${pid}/status`, 'latin1').match(STATUS) ?? []).join('\n'),
+  limits: (pid: number) => readFileSync(`/proc/${pid}/limits`, 'latin1').replace(OPEN_FILES, ''),
+  priority: (pid: number) => {
+    const text = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
+    return `${fields[NICE_FIELD]} ${fields[POLICY_FIELD]}`;
+  },
+  label: (pid: number) => {
+    try {
+      return readFileSync(`/proc/${pid}/attr/current`, 'latin1');
+    } catch {
+      return ''; // no security module
+    }
+  },
+  root: (pid: number) => {
+    const { dev, ino } = statSync(`/proc/${pid}/root/.`);
+    return `${dev}:${ino}`;
+  },
+} as const;
+
+/** '' for a namespace that this kernel does not know. */
+function linkOf(path: string): string {
+  try {
+    return readlinkSync(path);
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return '';
+    throw error;
+  }
+}
+
+/**
+ * Where the runtime must be born so that it is in the launcher's cgroups: -1 when these are ours, else a directory of
+ * cgroup v2, the caller's to close. Throws ConmonError PEER when they differ in version 1, which knows no such birth.
+ */
+export function cgroupOf(pid: number): number {
+  const [theirs, ours] = [pid, process.pid].map((each) => readFileSync(`/proc/${each}/cgroup`, 'latin1'));
+  if (theirs === undefined || theirs === ours) return -1;
+  const path = /^0::(\/.*)$/m.exec(theirs)?.[1];
+  const rest = (text: string | undefined): string | undefined => text?.replace(/^0::.*\n/m, '');
+  if (path === undefined || path.startsWith('/../') || rest(theirs) !== rest(ours))
+    throw new ConmonError('PEER', 'the launcher is in other cgroups');
+  const root = CGROUP_ROOTS.find((each) => isCgroup2(each));
+  if (root === undefined) throw new ConmonError('PEER', 'the cgroup of the launcher cannot be found');
+  const fd = openSync(`${root}${path}`, constants.O_RDONLY | constants.O_DIRECTORY | O_CLOEXEC);
+  try {
+    // What clone3 will ask for; without it the launcher's caller has moved what we may not.
+    closeSync(openSync(`${root}${path}/cgroup.procs`, constants.O_WRONLY | O_CLOEXEC));
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
+  return fd;
+}
+
+function isCgroup2(path: string): boolean {
+  try {
+    return statfsSync(path).type === CGROUP2_MAGIC;
+  } catch {
+    return false;
+  }
+}
