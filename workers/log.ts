@@ -8,7 +8,7 @@ import { Diag } from '../src/diag/diag.ts';
 import { loadKernel } from '../src/kernel/kernel.ts';
 import { newCounters } from '../src/log/counters.ts';
 import { createDriver } from '../src/log/drivers.ts';
-import { Pump } from '../src/log/pump.ts';
+import { Pump, READ_BYTES } from '../src/log/pump.ts';
 import { sys } from '../src/native/sys.ts';
 import type { FromLogWorker, LogCounters, LogTask, ToLogWorker } from '../src/proto/log-messages.ts';
 import { RingConsumer } from '../src/ring/consumer.ts';
@@ -34,7 +34,8 @@ export default function run(task: LogTask): LogCounters {
     producer: new RingProducer(memory, geometry, doorbells),
     cursor: new RingConsumer(memory, geometry.capacityBytes, LOG_CONSUMER, undefined),
     drivers,
-    keepBytes: geometry.softBytes / 2,
+    // Room for two reads stays, so that what is older than the limit is dropped before the container has to wait.
+    keepBytes: geometry.softBytes - 2 * READ_BYTES,
     counters,
     doorbell,
     declareSleep: () => declareSleep(words, Word.producerSleeps),

@@ -15,7 +15,7 @@
 #include "pattern.h"
 
 #define PIPE_BYTES (1 << 20)
-#define READ_BYTES ((size_t)256 << 10) /* best of 64 KiB to 1 MiB: it still fits the L2 cache */
+#define READ_BYTES ((size_t)1 << 20) /* best of 64 KiB to 1 MiB (docs/adr/0028-long-reads.md) */
 
 static void die(const char *what) {
   perror(what);

@@ -13,12 +13,14 @@ import { type ChunkCursor, Feed, type PumpDriver } from './feed.ts';
 
 export type { ChunkCursor, PumpDriver } from './feed.ts';
 
-/** One read(2). More costs cache misses in the ring, less costs system calls (docs/adr/0006-data-path.md). */
+/** One read(2) while clients share the ring: several fit what they may hold (docs/adr/0006-data-path.md). */
 export const READ_BYTES = 1 << 18;
+/** And while nobody else reads: all that a pipe holds, so that the container is woken once for it (docs/adr/0028-long-reads.md). */
+export const READ_ALONE_BYTES = 1 << 20;
 /** A read shorter than this is not worth a system call: the ring's lap end is skipped instead. */
 const LEAST_READ_BYTES = 4096;
-/** Reads of one stream before the doorbell and the other stream get their turn. */
-const READS_A_TURN = 16;
+/** What is read of one stream before the doorbell and the other stream get their turn. */
+const TURN_BYTES = 1 << 22;
 /** At its end a terminal is read until it is empty, but not for ever. */
 const TERMINAL_DRAIN_BYTES = 1 << 20;
 /** How long the container's end waits for the reader of a FIFO, as for attached clients (src/threads/output.ts). */
@@ -210,16 +212,20 @@ export class Pump {
 
   /** A read that filled its claim is likely to be followed by more: the next one needs no poll. */
   #readTurn(source: Source): void {
-    for (let reads = 0; reads < READS_A_TURN; reads++) {
-      if (this.#readOnce(source, READ_BYTES) !== 'full') return;
+    for (let left = TURN_BYTES; left > 0; ) {
+      const before = this.#parts.counters.readBytes;
+      if (this.#readOnce(source, left) !== 'full') return;
+      left -= this.#parts.counters.readBytes - before;
     }
   }
 
-  /** One read of at most `wantBytes` through to the drivers. */
-  #readOnce(source: Source, wantBytes: number): 'full' | 'short' | 'empty' | 'blocked' {
+  /** One read of at most `leftBytes` through to the drivers. The caller goes on reading after a full one, up to `leftBytes`. */
+  #readOnce(source: Source, leftBytes: number): 'full' | 'short' | 'empty' | 'blocked' {
     const { producer, sys, counters } = this.#parts;
     this.#feed.limit(this.#ending === undefined ? this.#parts.keepBytes : Number.POSITIVE_INFINITY);
-    if (producer.tryRewind()) this.#feed.all(); // passes the padding: nothing else is there
+    const alone = producer.tryRewind();
+    if (alone) this.#feed.all(); // passes the padding: nothing else is there
+    const wantBytes = Math.min(leftBytes, alone ? READ_ALONE_BYTES : READ_BYTES);
     const offset = producer.tryClaim(wantBytes, Math.min(wantBytes, LEAST_READ_BYTES));
     if (offset === -1) {
       this.#full = true;
@@ -249,7 +255,7 @@ export class Pump {
     const waiting = source.terminal ? TERMINAL_DRAIN_BYTES : this.#parts.sys.fionread(source.fd);
     for (let left = waiting; left > 0 && source.fd !== -1; ) {
       const before = this.#parts.counters.readBytes;
-      const outcome = this.#readOnce(source, Math.min(left, READ_BYTES));
+      const outcome = this.#readOnce(source, left);
       if (outcome === 'empty') return;
       // Cannot be while pipes are smaller than what the ring keeps for the end; if they are not, the rest is left.
       if (outcome === 'blocked' && this.#feed.limit(0)) continue;

@@ -23,7 +23,6 @@ import {
 export class RingProducer {
   readonly #words: Int32Array;
   readonly #capacity: number;
-  readonly #soft: number;
   /** How much may be used: the soft limit, in the end the capacity. */
   #limit: number;
   readonly #doorbells: readonly (Doorbell | undefined)[];
@@ -46,7 +45,6 @@ export class RingProducer {
   ) {
     this.#words = new Int32Array(memory.buffer);
     this.#capacity = geometry.capacityBytes;
-    this.#soft = geometry.softBytes;
     this.#limit = geometry.softBytes;
     this.#doorbells = doorbells;
     this.#tail = Atomics.load(this.#words, CONTROL_OFFSET + Word.tail) >>> 0;
@@ -89,16 +87,16 @@ export class RingProducer {
   }
 
   /**
-   * Skips to the ring's start once the soft limit's worth was used, if nobody but the log thread reads and it has read
-   * everything: memory beyond is then never touched. The log thread's cursor must pass the padding before the next claim.
-   * @returns whether it skipped.
+   * Goes back to the ring's start if nobody but the log thread reads and it has read everything: memory beyond the
+   * longest record is then never touched. The log thread's cursor must pass the padding before the next claim.
+   * @returns whether the next claim is at the ring's start with nobody else reading.
    */
   tryRewind(): boolean {
-    const index = this.#tail & (this.#capacity - 1);
-    if (index < this.#soft || this.#usedBytes() !== 0) return false;
+    if (this.#usedBytes() !== 0) return false;
     for (let consumer = LOG_CONSUMER + 1; consumer < CONSUMER_COUNT; consumer++)
       if (Atomics.load(this.#words, consumerBase(consumer) + ConsumerWord.state) !== ConsumerState.absent) return false;
-    this.#pad(index, this.#capacity - index);
+    const index = this.#tail & (this.#capacity - 1);
+    if (index !== 0) this.#pad(index, this.#capacity - index);
     return true;
   }
 

@@ -31,12 +31,12 @@ import {
 } from '../ring/layout.ts';
 import type { WorkerPool } from './pool.ts';
 
-/** What a slow client may hold: several reads. */
-const SOFT_BYTES = 1 << 20;
+/** What a slow client may hold: several reads. And what a stalled log may: one long read and two short ones behind it. */
+const SOFT_BYTES = (3 << 19) + 4096;
 /** And as much again for each pipe of 1 MiB at the container's end. Memory that is never used costs nothing. */
 const CAPACITY_BYTES = 1 << 22;
-/** One read of 20-byte lines, formatted: more would only leave the cache. */
-const OUTPUT_BYTES = 1 << 20;
+/** The largest read, formatted, from lines of 180 bytes on; shorter ones take several rounds. */
+const OUTPUT_BYTES = 5 << 18;
 /** Output areas of one file: stdout's and stderr's. */
 const OUTPUTS_A_TARGET = 2;
 /** Deaths after which the worker is not started again. */
