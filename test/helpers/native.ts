@@ -12,7 +12,9 @@ export const REPOSITORY = fileURLToPath(new URL('../..', import.meta.url)).repla
 const compiled = new Map<string, string>();
 
 /** @returns the path of the executable made from `native/NAME.c`. Throws with the compiler's output when it fails. */
-export function nativeHelper(name: 'fake-runtime' | 'launch' | 'cgroup-v1' | 'scribble' | 'notify'): string {
+export function nativeHelper(
+  name: 'fake-runtime' | 'launch' | 'cgroup-v1' | 'scribble' | 'notify' | 'with-run',
+): string {
   const known = compiled.get(name);
   if (known !== undefined) {
     return known;

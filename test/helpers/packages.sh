@@ -6,6 +6,8 @@ set -eu
 wanted='runc crun conmon busybox-static catatonit'
 # podman-*.test.ts: the engine, its network helper, sub-ids for users without root.
 wanted="$wanted podman netavark uidmap"
+# journald.test.ts: a journald of its own.
+wanted="$wanted systemd"
 # What docs, packages and their tests are made with.
 wanted="$wanted go-md2man dpkg-dev rpm"
 # What each brings, to find it also where somebody installed it by hand.
@@ -15,6 +17,7 @@ have() {
 	dpkg-dev) [ -x /usr/bin/dpkg-shlibdeps ] ;;
 	rpm) [ -x /usr/bin/rpmbuild ] ;;
 	netavark) [ -x /usr/lib/podman/netavark ] || [ -x /usr/libexec/podman/netavark ] ;;
+	systemd) [ -x /lib/systemd/systemd-journald ] && [ -x /usr/bin/journalctl ] ;;
 	busybox-static) [ -x /bin/busybox ] || [ -x /usr/bin/busybox ] ;;
 	*) [ -x "/usr/bin/$1" ] || [ -x "/usr/sbin/$1" ] || [ -x "/usr/local/bin/$1" ] || [ -x "/usr/local/sbin/$1" ] ;;
 	esac
