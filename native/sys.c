@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -382,6 +383,27 @@ static napi_value sys_eventfd(napi_env env, napi_callback_info info)
 	int initial = arg_int(&a, 0), flags = arg_int(&a, 1);
 	REFUSE_IF(env, a.bad || initial < 0);
 	ANSWER(env, eventfd((unsigned)initial, flags));
+}
+
+/* inotifyInit(flags) */
+static napi_value sys_inotify_init(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	int flags = arg_int(&a, 0);
+	REFUSE_IF(env, a.bad);
+	ANSWER(env, inotify_init1(flags));
+}
+
+/* inotifyAddWatch(fd, path, mask) */
+static napi_value sys_inotify_add_watch(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	int fd = arg_int(&a, 0);
+	struct text path;
+	arg_text(&a, 1, &path);
+	int mask = arg_int(&a, 2);
+	REFUSE_IF(env, a.bad);
+	ANSWER(env, inotify_add_watch(fd, path.data, (uint32_t)mask));
 }
 
 /* clockGettime(clock, out: Float64Array(2) of {seconds, nanoseconds}) */
@@ -962,6 +984,8 @@ NAPI_MODULE_INIT()
 		{"fstatat", sys_fstatat},
 		{"poll", sys_poll},
 		{"eventfd", sys_eventfd},
+		{"inotifyInit", sys_inotify_init},
+		{"inotifyAddWatch", sys_inotify_add_watch},
 		{"clockGettime", sys_clock_gettime},
 		{"prctl", sys_prctl},
 		{"prctlSetName", sys_prctl_set_name},

@@ -48,6 +48,10 @@ export const O_NONBLOCK = 0o4000;
 export const EFD_CLOEXEC = O_CLOEXEC;
 export const EFD_NONBLOCK = 0o4000;
 
+export const IN_MODIFY = 0x2;
+export const IN_CLOEXEC = O_CLOEXEC;
+export const IN_NONBLOCK = 0o4000;
+
 export const F_GETFD = 1;
 export const F_SETFD = 2;
 export const F_GETFL = 3;

@@ -73,6 +73,10 @@ export interface Sys {
   /** poll(2) on `count` pairs of (fd, events | revents << 16); -1 waits for ever. EINTR answers 0: the caller rechecks. */
   poll(set: Int32Array, count: number, timeoutMs: number): SysResult;
   eventfd(initial: number, flags: number): SysResult;
+  /** inotify_init1(2): an fd that is readable when a watched file has changed. */
+  inotifyInit(flags: number): SysResult;
+  /** inotify_add_watch(2); answers the watch descriptor. */
+  inotifyAddWatch(fd: number, path: string, mask: number): SysResult;
   /** clock_gettime(2): out[0] seconds, out[1] nanoseconds. */
   clockGettime(clock: number, out: Float64Array): SysResult;
   prctl(operation: number, argument: number): SysResult;

@@ -14,6 +14,7 @@ import { ConsoleSocket } from './console-socket.ts';
 import { ControlReader } from './control.ts';
 import { toBlock } from './environment.ts';
 import { writeExitFiles } from './exit-files.ts';
+import { OomWatch, writeOomFiles } from './oom.ts';
 import { readPidFile } from './pid-file.ts';
 import { closeChildStdio, closeLeakedFds } from './release.ts';
 import { runtimeArgs } from './runtime-args.ts';
@@ -191,6 +192,8 @@ export function afterRuntime(session: Session, event: { waitStatus: number }): S
   if (typeof pid === 'string') return failCreate(session, `Failed to read pidfile: ${pid}`);
   session.containerPid = pid;
   diag.debug(`container PID: ${pid}`);
+  // Before the caller hears of the pid: it then starts the container, which may be killed at once.
+  watchMemory(session);
   if (options.apiVersion || !options.exec) syncPipe.send(pid);
   if (isClientWaiting(session)) serveClients(session);
   session.gone.outputs = session.output !== undefined;
@@ -207,6 +210,21 @@ export function afterRuntime(session: Session, event: { waitStatus: number }): S
 function stopExpecting(session: Session): void {
   if (session.expectedSince !== undefined) session.parts.reaper.settle();
   session.expectedSince = undefined;
+}
+
+/** Without a directory for the notice there is nobody to tell: CRI-O's ExecSync. */
+function watchMemory(session: Session): void {
+  const { sys, diag, options } = session.parts;
+  if (options.bundle === undefined && options.persistDir === undefined) return;
+  session.oom = new OomWatch(sys, diag, { pid: session.containerPid, fromNow: options.exec }, () =>
+    session.post({ type: 'outOfMemory' }),
+  );
+}
+
+export function tellOutOfMemory(session: Session): State {
+  const { diag, options } = session.parts;
+  for (const failure of writeOomFiles([options.persistDir, options.bundle])) diag.warn(failure);
+  return session.state;
 }
 
 /** Tells the caller why there is no container, with the runtime's own words when it left some. No exit files then. */
@@ -286,6 +304,7 @@ export function killContainer(session: Session): State {
 }
 
 function drain(session: Session, all: boolean): State {
+  session.oom?.finish();
   session.parts.onGone?.();
   session.cancelTimers();
   if (session.output) session.output.end(all);

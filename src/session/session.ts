@@ -13,6 +13,7 @@ import type { ConsoleSocket } from './console-socket.ts';
 import type { Environment } from './environment.ts';
 import type { Launch } from './launch.ts';
 import type { NotifyRelay } from './notify-relay.ts';
+import type { OomWatch } from './oom.ts';
 import type { Reaper } from './reaper.ts';
 import { type SessionEvent, type State, step } from './state.ts';
 import type { Stdio } from './stdio.ts';
@@ -109,6 +110,8 @@ export class Session {
   /** Ends the watches of ctl, winsz and the attach socket; undefined when there are none (any longer). */
   stopListening: (() => void) | undefined;
   terminal: Terminal | undefined;
+  /** Undefined when nobody would be told, and before there is a container. */
+  oom: OomWatch | undefined;
   /** The last size that was asked for before there was a terminal. */
   wantedSize: { readonly rows: number; readonly columns: number } | undefined;
   readonly timers = new Set<ReturnType<typeof setTimeout>>();

@@ -23,6 +23,7 @@ import {
   serveClients,
   startRuntime,
   stay,
+  tellOutOfMemory,
 } from './cells.ts';
 import type { Session } from './session.ts';
 
@@ -46,6 +47,8 @@ export type SessionEvent =
   | { readonly type: 'containerExited'; readonly waitStatus: number }
   /** The output is written and closed. */
   | { readonly type: 'outputEnded' }
+  /** The container, or a part of it, was out of memory. */
+  | { readonly type: 'outOfMemory' }
   /** --timeout */
   | { readonly type: 'timeout' }
   /** --create-timeout */
@@ -80,6 +83,7 @@ export const TABLE: Readonly<Record<State, Row>> = {
     control: control,
     containerExited: none,
     outputEnded: none,
+    outOfMemory: none,
     timeout: none,
     createTimeout: giveUpOnRuntime,
     signal: forwardToRuntime,
@@ -97,6 +101,7 @@ export const TABLE: Readonly<Record<State, Row>> = {
     control: control,
     containerExited: containerGone,
     outputEnded: none,
+    outOfMemory: tellOutOfMemory,
     timeout: killContainer,
     createTimeout: none,
     signal: forwardToContainer,
@@ -114,6 +119,7 @@ export const TABLE: Readonly<Record<State, Row>> = {
     control: none,
     containerExited: none,
     outputEnded: finish,
+    outOfMemory: tellOutOfMemory,
     timeout: none,
     createTimeout: none,
     signal: none,
@@ -131,6 +137,7 @@ export const TABLE: Readonly<Record<State, Row>> = {
     control: none,
     containerExited: none,
     outputEnded: none,
+    outOfMemory: none,
     timeout: none,
     createTimeout: none,
     // Who ends conmon while it waits for --exit-delay wants the clean-up now, not none.
@@ -149,6 +156,7 @@ export const TABLE: Readonly<Record<State, Row>> = {
     control: none,
     containerExited: none,
     outputEnded: none,
+    outOfMemory: none,
     timeout: none,
     createTimeout: none,
     signal: none,

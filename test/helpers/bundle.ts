@@ -29,6 +29,8 @@ export interface ProcessOptions {
   readonly uid?: number;
   readonly gid?: number;
   readonly cwd?: string;
+  /** Bytes that its cgroup may use, swap included. */
+  readonly memoryLimit?: number;
   /** OCI namespace types. Without `pid` the container shares the machine's processes. */
   readonly namespaces?: readonly string[];
 }
@@ -101,6 +103,9 @@ export function writeBundle(workspace: Workspace, bundle: string, cid: string, o
     linux: {
       namespaces: (options.namespaces ?? ['pid', 'ipc', 'uts', 'mount']).map((type) => ({ type })),
       cgroupsPath: `/${workspace.mark}-${cid.slice(0, 12)}`,
+      ...(options.memoryLimit === undefined
+        ? {}
+        : { resources: { memory: { limit: options.memoryLimit, swap: options.memoryLimit } } }),
     },
   };
   writeFileSync(join(bundle, 'config.json'), JSON.stringify(config));

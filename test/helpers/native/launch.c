@@ -9,10 +9,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -64,6 +66,22 @@ static void move_fd(int from, int to)
 	if (dup2(from, to) < 0)
 		die("dup2");
 	close(from);
+}
+
+/*
+ * --cgroup2 DIR: a mount namespace in which /sys/fs/cgroup is the v2 hierarchy, and its directory of DIR's name shows
+ * DIR, so that a test can say what the files of that cgroup hold.
+ */
+static void show_cgroup2(const char *dir)
+{
+	char target[4096];
+	const char *name = strrchr(dir, '/');
+	if (name == NULL)
+		die(dir);
+	snprintf(target, sizeof target, "/sys/fs/cgroup%s", name);
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    mount("cgroup2", "/sys/fs/cgroup", "cgroup2", 0, NULL) < 0 || mount(dir, target, NULL, MS_BIND, NULL) < 0)
+		die(target);
 }
 
 static void delete_cwd(const char *dir)
@@ -177,6 +195,8 @@ int main(int argc, char **argv)
 			delete_cwd(argv[++i]);
 		else if (strcmp(option, "--ignore") == 0)
 			signal(atoi(argv[++i]), SIG_IGN);
+		else if (strcmp(option, "--cgroup2") == 0)
+			show_cgroup2(argv[++i]);
 		else if (strcmp(option, "--setpgid") == 0)
 			setpgid(0, 0);
 		else if (strcmp(option, "--listen-pid") == 0) {

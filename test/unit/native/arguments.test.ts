@@ -57,6 +57,8 @@ const harmless: Readonly<Record<string, readonly unknown[]>> = {
   accept4: [NO_FD, 0],
   getsockopt: [NO_FD, 17, ints()],
   shutdown: [NO_FD, 0],
+  inotifyInit: [1 << 30],
+  inotifyAddWatch: [NO_FD, '/', 2],
   sendmsg: [NO_FD, bytes(), 0, 16, new Int32Array(0), 0],
   sendPacket: [NO_FD, 2, bytes(), 0, 16, 0],
   sendmmsg: [NO_FD, bytes(), new Uint32Array(4), 1, 2, 0],

@@ -6,6 +6,7 @@ import { SessionRig } from './rig.ts';
 const STATES: readonly State[] = ['creating', 'running', 'draining', 'ending', 'ended'];
 const EVENTS: { readonly [T in SessionEvent['type']]: Extract<SessionEvent, { type: T }> } = {
   start: { type: 'start' },
+  outOfMemory: { type: 'outOfMemory' },
   runtimeExited: { type: 'runtimeExited', waitStatus: 0 },
   consoleReady: { type: 'consoleReady' },
   clientWaiting: { type: 'clientWaiting' },
