@@ -89,3 +89,52 @@ agree('passthrough: the container has the streams of podman itself', async (podm
   const args = ['run', '--rm', '--log-driver', 'passthrough', IMAGE, 'sh', '-c', 'echo out; echo err >&2; exit 2'];
   podman.t.match(await podman.run(args), { code: 2, stdout: 'out\n', stderr: 'err\n' });
 });
+
+let journal: Promise<void> | undefined;
+
+agree('journald: podman logs shows both streams, and each entry says whose it is', async (podman) => {
+  journal ??= podman.space.startJournal();
+  await journal;
+  const name = podman.name();
+  const script = 'echo out; echo err >&2; printf part';
+  const args = ['run', '-d', '--name', name, '--log-driver', 'journald', '--log-opt', 'tag=a-tag', IMAGE];
+  const id = await podman.ok([...args, 'sh', '-c', script]);
+  await podman.ok(['wait', name]);
+  // The journal is read back through its files, which are written behind the sender's back.
+  await waitFor('the entries', async () => (await podman.run(['logs', name])).stdout.includes('part'));
+  const logs = await podman.run(['logs', name]);
+  podman.t.strictSame([logs.stdout, logs.stderr], ['out\npart', 'err\n']);
+  const fields = 'MESSAGE,PRIORITY,CONTAINER_NAME,CONTAINER_ID,CONTAINER_TAG,SYSLOG_IDENTIFIER';
+  const query = ['journalctl', '-o', 'json', `--output-fields=${fields}`, `CONTAINER_ID_FULL=${id}`, '_COMM=conmon'];
+  const { stdout } = await podman.space.run(query);
+  const entries = stdout
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Record<string, string>)
+    .map(({ MESSAGE, PRIORITY, CONTAINER_NAME, CONTAINER_ID, CONTAINER_TAG, SYSLOG_IDENTIFIER }) =>
+      [MESSAGE?.trimEnd(), PRIORITY, CONTAINER_NAME, CONTAINER_ID, CONTAINER_TAG, SYSLOG_IDENTIFIER].join(' '),
+    );
+  const whose = `${name} ${id.slice(0, 12)} a-tag a-tag`;
+  podman.t.strictSame(entries.sort(), [`err 3 ${whose}`, `out 6 ${whose}`, `part 6 ${whose}`]);
+  await podman.ok(['rm', name]);
+});
+
+agree('journald: a thousand lines arrive, in order', async (podman) => {
+  journal ??= podman.space.startJournal();
+  await journal;
+  const name = podman.name();
+  await podman.ok(['run', '--name', name, '--log-driver', 'journald', IMAGE, 'seq', '1', '1000']);
+  await waitFor('the last line', async () => (await podman.ok(['logs', '--tail', '1', name])) === '1000');
+  const wanted = Array.from({ length: 1000 }, (_, index) => `${index + 1}`).join('\n');
+  podman.t.equal(await podman.ok(['logs', name]), wanted);
+  await podman.ok(['rm', name]);
+});
+
+agree('json-file is what Podman makes of it: its k8s-file', async (podman) => {
+  const name = podman.name();
+  await podman.ok(['run', '--name', name, '--log-driver', 'json-file', IMAGE, 'echo', 'hi']);
+  podman.t.equal(await podman.ok(['logs', name]), 'hi');
+  const path = await podman.inspect(name, '{{.HostConfig.LogConfig.Path}}');
+  podman.t.match(podman.space.read(path), / stdout F hi\n$/);
+  await podman.ok(['rm', name]);
+});

@@ -4,7 +4,7 @@
  * nothing outside is touched but empty cgroups below libpod_parent.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdirSync, readdirSync, readFileSync, readlinkSync, rmdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, rmdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { allProcesses, childrenOf, isRunning, processInfo } from './proc.ts';
 import { waitFor } from './wait.ts';
@@ -101,6 +101,7 @@ const BASE_ENV = {
   TMPDIR: '/run/tmp',
 };
 
+const LONGEST_SERVICE_MS = 600_000;
 const spaces = new Set<EngineSpace>();
 
 export class EngineSpace {
@@ -108,6 +109,8 @@ export class EngineSpace {
   /** Pid, here, of the space's pid 1. */
   readonly init: number;
   readonly #pidNamespace: string;
+  /** Started to stay. */
+  readonly #services = new Set<number>();
 
   private constructor(unshare: ChildProcess, init: number) {
     this.#unshare = unshare;
@@ -178,6 +181,30 @@ export class EngineSpace {
     return await this.start(command, options, user).ended;
   }
 
+  /** journald alone, without the rest of systemd, as the space's own service. */
+  async startJournal(): Promise<void> {
+    const ready = '/run/systemd/journal/socket';
+    const prepared = await this.run([
+      'sh',
+      '-c',
+      'mkdir -p /run/systemd/journal /run/log/journal && chmod 0755 /run/log',
+    ]);
+    if (prepared.code !== 0) throw new Error(prepared.stderr);
+    // It has to name the machine that its files are of.
+    if (!/^[0-9a-f]{32}\n$/.test(this.read('/etc/machine-id') ?? '')) {
+      const script = `od -An -N16 -tx1 /dev/urandom | tr -d ' \\n' >/run/machine-id; echo >>/run/machine-id
+        : >>/etc/machine-id; mount --bind /run/machine-id /etc/machine-id`;
+      const { code, stderr } = await this.run(['sh', '-c', script]);
+      if (code !== 0) throw new Error(`machine-id: ${stderr}`);
+    }
+    const service = this.start(['/lib/systemd/systemd-journald'], { timeoutMs: LONGEST_SERVICE_MS });
+    void service.ended.then(({ stderr }) => {
+      if (spaces.has(this)) throw new Error(`journald has ended: ${stderr}`);
+    });
+    this.#services.add(await service.pid());
+    await waitFor('the journal', () => existsSync(this.outside(ready)));
+  }
+
   /** Makes a user with a home, a runtime directory and sub-ids of its own, for engines without root. */
   async addUser(uid: number): Promise<User> {
     const home = `/run/home-${uid}`;
@@ -197,7 +224,7 @@ export class EngineSpace {
   processes(): string[] {
     return allProcesses().flatMap((pid) => {
       const info = processInfo(pid);
-      if (info === undefined || pid === this.init) return [];
+      if (info === undefined || pid === this.init || this.#services.has(pid)) return [];
       try {
         if (readlinkSync(`/proc/${pid}/ns/pid`) !== this.#pidNamespace) return [];
       } catch {
