@@ -80,11 +80,21 @@ GZIP_LEVEL := $(if $(filter fast,$(PACKAGE_COMPRESSION)),-1,-9)
 dist: dist-source dist-binary deb rpm ## source and binary tarball, .deb and .rpm, in build/dist
 	cd $(DIST) && sha256sum *.tar.gz *.deb *.rpm >SHA256SUMS
 
-# Needs git; the tarball itself does not: it holds the commit for --version.
+# What git has; where git is not, what is here without what was built. It holds the commit for --version.
+NOT_SOURCE := ./node_modules ./bin ./libexec ./build ./.tap ./.git ./bench/results ./COMMIT
 dist-source: ## the source tarball
 	@mkdir -p $(DIST)
-	git archive --format=tar --prefix=conmon-$(VERSION)/ --add-virtual-file=conmon-$(VERSION)/COMMIT:$(COMMIT) HEAD \
-		| gzip -n $(GZIP_LEVEL) >$(DIST)/conmon-$(VERSION).tar.gz
+	rm -f $(DIST)/source.tar
+	if git rev-parse --git-dir >/dev/null 2>&1; then \
+		git archive --format=tar --prefix=conmon-$(VERSION)/ \
+			--add-virtual-file=conmon-$(VERSION)/COMMIT:$(COMMIT) -o $(DIST)/source.tar HEAD; \
+	else \
+		echo $(COMMIT) >build/COMMIT; \
+		tar $(TAR_FLAGS) --transform 's,^\.,conmon-$(VERSION),' $(addprefix --exclude=,$(NOT_SOURCE)) -cf $(DIST)/source.tar .; \
+		tar $(TAR_FLAGS) --transform 's,^,conmon-$(VERSION)/,' -C build -rf $(DIST)/source.tar COMMIT; \
+	fi
+	gzip -n $(GZIP_LEVEL) -c $(DIST)/source.tar >$(DIST)/conmon-$(VERSION).tar.gz
+	rm $(DIST)/source.tar
 
 dist-binary: ## the installed tree as a tarball, to be unpacked at /
 	rm -rf build/tarball

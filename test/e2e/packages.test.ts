@@ -166,7 +166,7 @@ t.test('unpacked at another place, the binary tarball runs', async (t) => {
   await runContainer(t, join(root, 'opt/conmon-ts/bin/conmon'));
 });
 
-t.test('the source tarball holds what git has, and the commit', async (t) => {
+t.test('the source tarball holds the sources, nothing that was built, and the commit', async (t) => {
   const root = temporaryRoot(t);
   run('tar', ['-C', root, '-xzf', `${DIST}/conmon-${version}.tar.gz`]);
   t.strictSame(readdirSync(root), [`conmon-${version}`]);
@@ -174,5 +174,13 @@ t.test('the source tarball holds what git has, and the commit', async (t) => {
   for (const name of ['Makefile', 'package-lock.json', 'src/main.ts', 'native/sys.c', 'docs/conmon.8', 'LICENSE'])
     t.ok(existsSync(join(top, name)), name);
   for (const name of ['node_modules', 'bin', 'libexec', 'build', '.git']) t.notOk(existsSync(join(top, name)), name);
-  t.match(readFileSync(join(top, 'COMMIT'), 'utf8'), /^[0-9a-f]{40}$/);
+  // From a tree that git knows nothing about, as a distribution has it, comes the same.
+  execFileSync('make', ['-C', top, 'dist-source', 'PACKAGE_COMPRESSION=fast'], { stdio: 'pipe', timeout: 60_000 });
+  run('tar', ['-C', root, '--one-top-level=again', '-xzf', `${top}/build/dist/conmon-${version}.tar.gz`]);
+  const again = join(root, 'again', `conmon-${version}`);
+  t.strictSame(
+    listTree(again).filter((line) => !line.endsWith('/')),
+    listTree(top).filter((line) => !line.endsWith('/') && !line.includes(' build/')),
+  );
+  t.match(readFileSync(join(again, 'COMMIT'), 'utf8'), /^([0-9a-f]{40}|unknown)\n?$/);
 });
