@@ -118,9 +118,9 @@ function prepare(source: Source, options: Options, diag: Diag): Prepared {
   const startFd = source.pipe('_OCI_STARTPIPE');
   const attachFd = options.execAttach ? source.pipe('_OCI_ATTACHPIPE') : -1;
   if (options.execAttach && attachFd === -1) throw new Error('--attach specified but _OCI_ATTACHPIPE was not');
-  refuseWhatIsNotThereYet(options);
   const passthrough = options.logTargets.some((target) => target.driver === 'passthrough');
-  const logs = openTargets(options.logTargets, options);
+  const rules = { rotate: options.logRotate, allowlistDirs: options.logAllowlistDirs };
+  const logs = openTargets(sys, diag, options.logTargets, options, rules);
   try {
     const plan = { stdin: options.stdin, terminal: options.terminal, logged: logs.length > 0 };
     return { ...source, syncFd, startFd, attachFd, logs, stdio: passthrough ? undefined : openStdio(sys, diag, plan) };
@@ -133,11 +133,6 @@ function prepare(source: Source, options: Options, diag: Diag): Prepared {
 /** For a process that goes on: what no log worker has taken over. */
 function closeTargets(logs: readonly DriverTarget[]): void {
   for (const target of logs) if ('fd' in target) sys.close(target.fd);
-}
-
-/** A log that would be cut where it should be kept is no log: better no container. */
-function refuseWhatIsNotThereYet(options: Options): void {
-  if (options.logRotate) throw new Error('--log-rotate is not supported by this version');
 }
 
 /** Nothing here waits; what goes wrong after the hand-over is told on the sync pipe, by the session. */

@@ -17,6 +17,7 @@ export function absoluteOptions(options: Options, cwd: () => string): Options {
     conmonPidfile: perhaps(options.conmonPidfile),
     containerPidfile: absolute(options.containerPidfile),
     runtime: absolute(options.runtime),
+    logAllowlistDirs: Object.freeze(options.logAllowlistDirs.map(absolute)),
     logTargets: Object.freeze(options.logTargets.map((target) => absoluteTarget(target, absolute))),
     exitDir: perhaps(options.exitDir),
     persistDir: perhaps(options.persistDir),

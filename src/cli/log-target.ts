@@ -23,21 +23,26 @@ const SHORT_ID_BYTES = 12;
 /** Every record carries them: what is longer is a mistake, and would not fit where records are made. */
 const TAG_AND_LABELS_MAX_BYTES = 16384;
 
+/** Each file has output areas of its own in the session's memory, and a container that needs more is misconfigured. */
+const TARGETS_MAX = 16;
+
 /**
- * Chooses the log targets: at most one of each driver, in the order of first mention, frozen.
- * A repeated driver keeps its last path. `none` stands alone: beside another driver it says nothing.
+ * Chooses the log targets: each one once, in the order of first mention, frozen. A driver that writes files may have
+ * several. `none` stands alone: beside another driver it says nothing.
  */
 export function chooseLogTargets(request: LogRequest): LogChoice {
   if (request.logPaths === undefined) return problem('Log driver not provided. Use --log-path');
-  const chosen = new Map<LogTarget['driver'], LogTarget>();
+  const chosen = new Map<string, LogTarget>();
   for (const text of request.logPaths) {
     const target = parseLogPath(text);
     if (typeof target === 'string') return problem(target);
-    chosen.set(target.driver, target);
+    const name = 'path' in target ? `${target.driver}:${target.path}` : target.driver;
+    if (!chosen.has(name)) chosen.set(name, target);
   }
-  const wrong = checkTagAndLabels(request, chosen);
+  const wrong = checkTagAndLabels(request, new Set([...chosen.values()].map(({ driver }) => driver)));
   if (wrong !== undefined) return problem(wrong);
   if (chosen.size > 1) chosen.delete('none');
+  if (chosen.size > TARGETS_MAX) return problem(`Too many log paths: ${chosen.size} of at most ${TARGETS_MAX}`);
   return { kind: 'targets', targets: Object.freeze([...chosen.values()]) };
 }
 
@@ -71,7 +76,7 @@ export function parseLogPath(text: string): LogTarget | string {
   }
 }
 
-function checkTagAndLabels(request: LogRequest, chosen: ReadonlyMap<LogTarget['driver'], LogTarget>) {
+function checkTagAndLabels(request: LogRequest, chosen: ReadonlySet<LogTarget['driver']>) {
   const journald = chosen.has('journald');
   if (chosen.has('k8s-file') && !journald) {
     if (request.tag !== undefined) return "k8s-file doesn't support --log-tag";

@@ -31,7 +31,7 @@ export interface Options {
   readonly terminal: boolean;
   readonly stdin: boolean;
   readonly leaveStdinOpen: boolean;
-  /** At least one; each driver at most once. `none` stands alone. With `passthrough` the others get nothing, as in C. */
+  /** At least one; a driver that writes files may come several times. `none` stands alone. With `passthrough` the others get nothing, as in C. */
   readonly logTargets: readonly LogTarget[];
   /** Bytes a log file may hold; undefined = unlimited (0 and below on the command line mean unlimited too). */
   readonly logSizeMaxBytes: number | undefined;

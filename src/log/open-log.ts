@@ -3,10 +3,12 @@
  * error. How a file is replaced later: ./rotation.ts.
  */
 
-import { constants, openSync } from 'node:fs';
+import { constants, fstatSync, openSync, realpathSync, statSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import type { Diag } from '../diag/diag.ts';
 import { ConmonError } from '../diag/error.ts';
-import { O_CLOEXEC } from '../native/constants.ts';
-import { failureText } from '../native/sys.ts';
+import { O_CLOEXEC, S_IWOTH } from '../native/constants.ts';
+import { failureText, type Sys } from '../native/sys.ts';
 
 /** 0640: logs are not the world's to read (contract section 6). */
 export const LOG_MODE = 0o640;
@@ -31,4 +33,103 @@ export function openLog(path: string): number {
       cause,
     });
   }
+}
+
+/** What a log path must be like. */
+export interface LogRules {
+  /** --log-rotate */
+  readonly rotate: boolean;
+  /** --log-allowlist-dir; empty = anywhere. */
+  readonly allowlistDirs: readonly string[];
+}
+
+/** A log file of a session. */
+export interface OpenLog {
+  /** Where it is; with rotation without links in its directories. */
+  readonly path: string;
+  /** O_APPEND; the caller's. */
+  readonly fd: number;
+}
+
+/** The files of one session. */
+export class LogFiles {
+  readonly #sys: Pick<Sys, 'close'>;
+  readonly #diag: Diag;
+  readonly #rules: LogRules;
+  /** By device and inode. */
+  readonly #opened = new Map<string, OpenLog>();
+
+  constructor(sys: Pick<Sys, 'close'>, diag: Diag, rules: LogRules) {
+    this.#sys = sys;
+    this.#diag = diag;
+    this.#rules = rules;
+  }
+
+  /** @returns the file, or nothing when it is open already. Throws ConmonError LOG_PATH_REFUSED or LOG_OPEN_FAILED. */
+  open(path: string): readonly OpenLog[] {
+    const safe = safeLogPath(this.#diag, path, this.#rules);
+    const fd = openLog(safe);
+    const { dev, ino } = fstatSync(fd);
+    const first = this.#opened.get(`${dev} ${ino}`);
+    if (first === undefined) {
+      const file = { path: safe, fd };
+      this.#opened.set(`${dev} ${ino}`, file);
+      return [file];
+    }
+    this.#diag.warn(`log files ${first.path} and ${path} are the same: it is written once`);
+    this.#sys.close(fd);
+    return [];
+  }
+
+  /** When the session comes to nothing: a daemon with other sessions goes on. */
+  closeAll(): void {
+    for (const { fd } of this.#opened.values()) this.#sys.close(fd);
+    this.#opened.clear();
+  }
+}
+
+/**
+ * Checks a log's place (contract section 6). With rotation the answer is the path without links in its directories, as
+ * ./rotation.ts wants it; a directory that is replaced by a link later is not followed.
+ * Throws ConmonError LOG_PATH_REFUSED.
+ */
+export function safeLogPath(diag: Diag, path: string, { rotate, allowlistDirs }: LogRules): string {
+  if (!rotate && allowlistDirs.length === 0) return path;
+  if (path.split('/').includes('..')) throw refused(`Log path ${path} must not contain '..'`);
+  const directory = realDirectory(path);
+  if (allowlistDirs.length > 0 && !isAllowed(diag, directory, allowlistDirs))
+    throw refused(`Log path ${path} is in none of the directories of --log-allowlist-dir`);
+  if (!rotate) return path;
+  if ((statSync(directory).mode & S_IWOTH) !== 0)
+    throw refused(`Log directory ${directory} can be written by everybody: no log can be rotated there`);
+  return join(directory, basename(path));
+}
+
+function realDirectory(path: string): string {
+  try {
+    return realpathSync(dirname(path));
+  } catch (cause) {
+    throw new ConmonError('LOG_OPEN_FAILED', `Failed to open log file ${path}:`, {
+      path,
+      reason: failureText(cause),
+      cause,
+    });
+  }
+}
+
+/** The directory itself, or one below an allowed one. */
+function isAllowed(diag: Diag, directory: string, allowlistDirs: readonly string[]): boolean {
+  return allowlistDirs.some((allowed) => {
+    try {
+      const real = realpathSync(allowed);
+      return directory === real || directory.startsWith(real === '/' ? real : `${real}/`);
+    } catch (error) {
+      diag.warn(`Invalid allowlist directory ${allowed}: ${failureText(error)}`);
+      return false;
+    }
+  });
+}
+
+function refused(message: string): ConmonError {
+  return new ConmonError('LOG_PATH_REFUSED', message);
 }

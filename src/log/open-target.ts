@@ -3,9 +3,10 @@
  * it is ready, since a log that cannot be opened is an option error. A journal is not connected to: it may come later.
  */
 
-import { closeSync } from 'node:fs';
+import type { Diag } from '../diag/diag.ts';
+import type { Sys } from '../native/sys.ts';
 import type { DriverTarget } from '../proto/log-messages.ts';
-import { openLog } from './open-log.ts';
+import { LogFiles, type LogRules } from './open-log.ts';
 
 /** Source: systemd's JOURNAL_NATIVE_PROTOCOL. */
 const JOURNAL_SOCKET = '/run/systemd/journal/socket';
@@ -26,33 +27,36 @@ export interface LogIdentity {
 }
 
 /**
- * The targets of a session, in the order asked for. The caller owns the fds. Throws ConmonError LOG_OPEN_FAILED, with none
- * of them left open.
+ * The targets of a session, in the order asked for; a file that is named twice once. The caller owns the fds.
+ * Throws ConmonError LOG_PATH_REFUSED or LOG_OPEN_FAILED, with none of them left open.
  */
-export function openTargets(logs: readonly AskedLog[], identity: LogIdentity): DriverTarget[] {
-  const targets: DriverTarget[] = [];
+export function openTargets(
+  sys: Pick<Sys, 'close'>,
+  diag: Diag,
+  logs: readonly AskedLog[],
+  identity: LogIdentity,
+  rules: LogRules,
+): DriverTarget[] {
+  const files = new LogFiles(sys, diag, rules);
   try {
-    for (const log of logs) {
-      const target = openTarget(log, identity);
-      if (target !== undefined) targets.push(target);
-    }
-    return targets;
+    return logs.flatMap((log) => openTarget(files, log, identity));
   } catch (error) {
-    for (const target of targets) if ('fd' in target) closeSync(target.fd);
+    files.closeAll();
     throw error;
   }
 }
 
-function openTarget(log: AskedLog, identity: LogIdentity): DriverTarget | undefined {
+/** One target, or none: `none`, `passthrough`, a file that is open already. */
+function openTarget(files: LogFiles, log: AskedLog, identity: LogIdentity): DriverTarget[] {
   switch (log.driver) {
     case 'k8s-file':
-      return { driver: 'k8s-file', path: log.path, fd: openLog(log.path) };
+      return files.open(log.path).map((file) => ({ driver: 'k8s-file', ...file }));
     case 'json-file':
-      return { driver: 'json-file', path: log.path, fd: openLog(log.path), attributes: attributesOf(identity) };
+      return files.open(log.path).map((file) => ({ driver: 'json-file', ...file, attributes: attributesOf(identity) }));
     case 'journald':
-      return journaldTarget(identity);
+      return [journaldTarget(identity)];
     default:
-      return undefined;
+      return [];
   }
 }
 

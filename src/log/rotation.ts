@@ -151,10 +151,14 @@ export class Rotation implements Replacement {
     return `${this.#name}.${number}`;
   }
 
-  /** A rename that overwrites only where the oldest file is to give way. Not every file system can say so (EINVAL). */
+  /**
+   * A rename that overwrites only where the oldest file is to give way; not every file system can say so (EINVAL). A file
+   * that is gone needs no move: an engine renames PATH away at any moment.
+   */
   #move(directory: number, from: string, to: string, overwrite: boolean): number {
-    const result = overwrite ? EINVAL : this.#sys.renameat2(directory, from, directory, to, RENAME_NOREPLACE);
-    return result === EINVAL ? this.#sys.renameat2(directory, from, directory, to, 0) : result;
+    let result = overwrite ? EINVAL : this.#sys.renameat2(directory, from, directory, to, RENAME_NOREPLACE);
+    if (result === EINVAL) result = this.#sys.renameat2(directory, from, directory, to, 0);
+    return result === ENOENT ? 0 : result;
   }
 }
 

@@ -62,7 +62,7 @@ t.test('without a log path there is no session', async (t) => {
   t.equal(refusal(BARE), e('Log driver not provided. Use --log-path'));
 });
 
-t.test('each driver is chosen once, with its last path, in the order of first mention', async (t) => {
+t.test('each log is chosen once, any number of files of one driver, in the order of first mention', async (t) => {
   const chosen = chooseLogTargets({
     logPaths: [
       'none',
@@ -73,7 +73,9 @@ t.test('each driver is chosen once, with its last path, in the order of first me
       '/b',
       'json-file:/k',
       'passthrough',
+      'k8s-file:/b',
       'journald',
+      'k8s-file:/k',
     ],
     cid: ID,
     tag: undefined,
@@ -82,13 +84,22 @@ t.test('each driver is chosen once, with its last path, in the order of first me
   t.same(chosen, {
     kind: 'targets',
     targets: [
-      { driver: 'k8s-file', path: '/b' },
+      { driver: 'k8s-file', path: '/a' },
       { driver: 'journald' },
+      { driver: 'json-file', path: '/j' },
+      { driver: 'k8s-file', path: '/b' },
       { driver: 'json-file', path: '/k' },
       { driver: 'passthrough' },
+      { driver: 'k8s-file', path: '/k' },
     ],
   });
   t.ok(chosen.kind === 'targets' && Object.isFrozen(chosen.targets));
+});
+
+t.test('there is a limit to how many logs a container has', async (t) => {
+  const paths = (count: number) => Array.from({ length: count }, (_, i) => ['-l', `/log${i}`]).flat();
+  t.equal(options([...BARE, ...paths(16), '-l', '/log3']).logTargets.length, 16);
+  t.equal(refusal([...BARE, ...paths(17)]), e('Too many log paths: 17 of at most 16'));
 });
 
 t.test('no log at all is one target that says so', async (t) => {
