@@ -10,18 +10,43 @@ export interface ContainerPaths {
   readonly socketDir: string;
 }
 
+/** What a scenario may want otherwise than CRI-O. */
+export interface ArgumentOptions {
+  /** Instead of a k8s-file log at `logPath`: the value of --log-path, from that path. */
+  readonly log?: (logPath: string) => string;
+  /** Appended. */
+  readonly extra?: readonly string[];
+}
+
 /**
- * The argument vector of CRI-O 1.36 for a container without a terminal, plus `extra`.
+ * The argument vector of CRI-O 1.36 for a container without a terminal.
  * --no-sync-log throughout: an fsync measures the disk, not the monitor.
  */
-export function crioArguments(paths: ContainerPaths, extra: readonly string[] = []): readonly string[] {
+export function crioArguments(paths: ContainerPaths, options: ArgumentOptions = {}): readonly string[] {
+  const log = options.log?.(paths.logPath) ?? paths.logPath;
   return [
-    ...['-b', paths.bundle, '-c', paths.id, '--exit-dir', paths.exitDir, '-l', paths.logPath],
+    ...['-b', paths.bundle, '-c', paths.id, '--exit-dir', paths.exitDir, '-l', log],
     ...['--log-level', 'info', '-n', `k8s_bench_${paths.id}`],
     ...['-P', conmonPidfile(paths.bundle), '-p', `${paths.bundle}/pidfile`, '--persist-dir', paths.persistDir],
     ...['-r', paths.runtime, '--runtime-arg', `--root=${paths.bundle}`],
     ...['--socket-dir-path', paths.socketDir, '--syslog', '-u', paths.id, '--no-sync-log'],
-    ...extra,
+    ...(options.extra ?? []),
+  ];
+}
+
+/** How CRI-O's ExecSync starts conmon: no bundle, no exit directory; the log file and the pid file exist already. */
+export function execSyncArguments(paths: {
+  readonly id: string;
+  readonly pidFile: string;
+  readonly logPath: string;
+  readonly runtime: string;
+  readonly socketDir: string;
+  readonly processSpec: string;
+}): readonly string[] {
+  return [
+    ...['-c', paths.id, '-n', `k8s_bench_${paths.id}`, '-r', paths.runtime, '-p', paths.pidFile, '-e'],
+    ...['-l', paths.logPath, '--socket-dir-path', paths.socketDir, '--log-level', 'info', '--sync'],
+    ...['--log-global-size-max', '16777216', '--exec-process-spec', paths.processSpec],
   ];
 }
 

@@ -6,7 +6,13 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { conmonPidfile, crioArguments, crioEnvironment } from './command-line.ts';
+import {
+  type ArgumentOptions,
+  type ContainerPaths,
+  conmonPidfile,
+  crioArguments,
+  crioEnvironment,
+} from './command-line.ts';
 import { ContainerSocket, numberIn } from './container.ts';
 import type { Environment, Side } from './environment.ts';
 import { programPath } from './native.ts';
@@ -35,6 +41,8 @@ export interface Monitor {
   readonly containerPid: number;
   readonly container: ContainerSocket;
   readonly logPath: string;
+  /** All the paths that the monitor was given. */
+  readonly paths: ContainerPaths;
   /** CPU of the monitor from exec until it is at rest with a running container; the runtime is not in it. */
   readonly startCpuNs: number;
   /** CPU of the monitor's tree so far, ns; the launcher, which has ended, is not in it. */
@@ -46,12 +54,18 @@ export interface Monitor {
    * Rejects when the exit file does not say `status`.
    */
   finish(status: number): Promise<void>;
+  /** Waits for the daemon's end, and before that for an exit file that says `status`; something else ends the container. */
+  ended(status: number): Promise<void>;
   /** Ends whatever still runs and removes all files. Safe after finish and after any failure. */
   dispose(): Promise<void>;
 }
 
-/** Starts a monitor for one container. Whatever fails, nothing is left behind. */
-export async function startMonitor(environment: Environment, side: Side): Promise<Monitor> {
+/** Starts a monitor for one container, as CRI-O does but for `options`. Whatever fails, nothing is left behind. */
+export async function startMonitor(
+  environment: Environment,
+  side: Side,
+  options: ArgumentOptions = {},
+): Promise<Monitor> {
   const dir = await mkdtemp(join(environment.workDir, `${side}-`));
   const found: Started = { daemon: undefined, container: undefined, socket: undefined };
   const dispose = async (): Promise<void> => {
@@ -60,7 +74,7 @@ export async function startMonitor(environment: Environment, side: Side): Promis
     await rm(dir, { recursive: true, force: true });
   };
   try {
-    return await start(environment, side, dir, found, dispose);
+    return await start(environment, side, options, dir, found, dispose);
   } catch (error) {
     await findDaemon(dir, found);
     await dispose();
@@ -82,6 +96,7 @@ interface Started {
 async function start(
   environment: Environment,
   side: Side,
+  options: ArgumentOptions,
   dir: string,
   found: Started,
   dispose: () => Promise<void>,
@@ -100,7 +115,8 @@ async function start(
   const socket = await ContainerSocket.listen(paths.bundle, signal);
   found.socket = socket;
 
-  const { stdout, stderr } = await run(programPath('starter'), [environment.monitors[side], ...crioArguments(paths)], {
+  const argv = [environment.monitors[side], ...crioArguments(paths, options)];
+  const { stdout, stderr } = await run(programPath('starter'), argv, {
     cwd: paths.bundle,
     env: crioEnvironment(),
     timeout: answerLimitMs + 5_000,
@@ -116,6 +132,12 @@ async function start(
     throw new Error(`${side} told pid ${report.containerPid}, the container is ${numberIn(ready, 'pid')}`);
   }
 
+  const ended = async (status: number): Promise<void> => {
+    const exitFile = join(paths.exitDir, paths.id);
+    const text = await waitFor(`exit file of ${side}`, () => readIfThere(exitFile), { limitMs: endLimitMs, signal });
+    if (text !== String(status)) throw new Error(`${side} says the container exited with ${text}, not ${status}`);
+    await waitForEnd(`end of ${side}`, daemon);
+  };
   const pids = (): Promise<readonly number[]> => monitorTree(daemon.pid, report.containerPid);
   return {
     times: { ...report.times, runtimeNs: numberIn(ready, 'runtime') },
@@ -123,16 +145,15 @@ async function start(
     containerPid: report.containerPid,
     container: socket,
     logPath: paths.logPath,
+    paths,
     startCpuNs: report.launcherCpuNs + (await cpuNsAtRest(daemon.pid, signal)),
     cpuNs: async () => treeCpuNs(await pids()),
     pids,
     finish: async (status) => {
       await socket.send(`exit status=${status}`);
-      const exitFile = join(paths.exitDir, paths.id);
-      const text = await waitFor(`exit file of ${side}`, () => readIfThere(exitFile), { limitMs: endLimitMs, signal });
-      if (text !== String(status)) throw new Error(`${side} says the container exited with ${text}, not ${status}`);
-      await waitForEnd(`end of ${side}`, daemon);
+      await ended(status);
     },
+    ended,
     dispose,
   };
 }

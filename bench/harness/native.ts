@@ -15,7 +15,15 @@ const outputDir = join(projectRoot, 'build', 'bench');
 const headers = ['pattern.h'];
 const flags = ['-std=c11', '-O2', '-static', '-Wall', '-Wextra', '-Werror', '-Wshadow', '-Wformat=2', '-Wvla'];
 
-export const programs = ['copy-floor', 'cpu-clock', 'fake-runtime', 'starter', 'verify-log', 'warm-memory'] as const;
+export const programs = [
+  'await-file',
+  'copy-floor',
+  'cpu-clock',
+  'fake-runtime',
+  'starter',
+  'verify-log',
+  'warm-memory',
+] as const;
 
 export type Program = (typeof programs)[number];
 

@@ -18,18 +18,19 @@ export interface Verdict {
 export type LogFormat = 'k8s' | 'raw';
 
 /**
- * Verifies `path` against `totalBytes` of payload in lines of `lineBytes` (newline included).
+ * Verifies `path` against `totalBytes` of payload in lines of `line` bytes (newline included; `1000b`: binary ones).
+ * With `stream` the log may hold records of the other stream too, which are passed over: verify both then.
  * Rejects with what differs first and where.
  */
 export async function verifyLog(
   format: LogFormat,
   path: string,
-  lineBytes: number,
+  line: number | string,
   totalBytes: number,
+  stream?: 'stdout' | 'stderr',
 ): Promise<Verdict> {
-  const output = await run(programPath('verify-log'), [format, String(lineBytes), String(totalBytes), path], {
-    timeout: 60_000,
-  }).catch((error: unknown) => {
+  const argv = [format, String(line), String(totalBytes), path, ...(stream === undefined ? [] : [stream])];
+  const output = await run(programPath('verify-log'), argv, { timeout: 60_000 }).catch((error: unknown) => {
     const text = String(Reflect.get(Object(error), 'stdout') || Reflect.get(Object(error), 'stderr') || error).trim();
     throw new Error(`the log is not what was written: ${text}`, { cause: error });
   });

@@ -4,11 +4,15 @@
  * measures is the monitor. The container ends when the bench does (end of file on the socket).
  *
  * Commands, one a line, `name key=value ...` (a path comes last and takes the rest of the line):
- *   write line=L total=N [chunk=C] [fd=F]   write N payload bytes (pattern.h); reply: written first= last= cpu=
+ *   write line=L total=N [chunk=C] [both=1] write N payload bytes (pattern.h); reply: written first= last= cpu=
+ *                                           both: a child writes as much to stderr meanwhile
  *   watch min=S quiet=MS stall=MS path=P    wait for the pipe to be empty and P to be at least S bytes and to have
  *                                           stayed as it is for `quiet` ms (whatever its size: for `stall` ms);
  *                                           reply: quiet drained= complete= size= cpu=
- *   exit status=N                           end
+ *   latency count=N gap=US path=P           N times: wait US microseconds, write one line, wait until P has grown;
+ *                                           reply: latency and the quantiles of the waits in ns, p10= .. max=
+ *   exit status=N                           reply: exiting at= , end
+ * `exec` starts a process that writes one line and ends with status 0.
  * First message of the container: ready pid= runtime= (CLOCK_MONOTONIC ns at which the runtime's main began).
  */
 #define _GNU_SOURCE
@@ -16,10 +20,12 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stdarg.h>
+#include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 
 #include "pattern.h"
 
@@ -29,7 +35,7 @@ static int control_fd = -1;
 
 static void reply(const char *format, ...) __attribute__((format(printf, 1, 2)));
 static void reply(const char *format, ...) {
-  char line[256];
+  char line[512];
   va_list arguments;
   va_start(arguments, format);
   const int length = vsnprintf(line, sizeof line, format, arguments);
@@ -55,14 +61,20 @@ static uint64_t number(const char *command, const char *key, uint64_t otherwise)
 static void write_payload(const char *command) {
   const size_t chunk_bytes = number(command, "chunk", PATTERN_CHUNK_BYTES);
   struct pattern pattern;
-  if (chunk_bytes == 0 || pattern_init(&pattern, number(command, "line", 0), chunk_bytes) < 0) {
+  const char *line = field(command, "line");
+  if (chunk_bytes == 0 || line == NULL || pattern_init(&pattern, line, chunk_bytes) < 0) {
     reply("failed step=write errno=%d\n", errno);
     return;
   }
+  const uint64_t total_bytes = number(command, "total", 0);
   const int64_t cpu_before = own_cpu_ns();
   const int64_t first = monotonic_ns();
-  const int result =
-      pattern_write(&pattern, (int)number(command, "fd", STDOUT_FILENO), number(command, "total", 0), chunk_bytes);
+  const pid_t child = number(command, "both", 0) == 1 ? fork() : 0;
+  if (child == 0 && number(command, "both", 0) == 1)
+    _exit(pattern_write(&pattern, STDERR_FILENO, total_bytes, chunk_bytes) < 0);
+  int result = child < 0 ? -1 : pattern_write(&pattern, STDOUT_FILENO, total_bytes, chunk_bytes);
+  int status = 0;
+  if (child > 0 && (waitpid(child, &status, 0) < 0 || status != 0)) result = -1;
   const int64_t last = monotonic_ns();
   free(pattern.bytes);
   if (result < 0)
@@ -112,13 +124,73 @@ static void watch(const char *command) {
   close(fd);
 }
 
+static int ascending(const void *a, const void *b) {
+  const int64_t left = *(const int64_t *)a, right = *(const int64_t *)b;
+  return (left > right) - (left < right);
+}
+
+/* Waits until the file is larger than `size` without using the CPU that the monitor needs. Its size, or -1. */
+static int64_t await_growth(int fd, int inotify_fd, int64_t size) {
+  char events[4096];
+  for (;;) {
+    struct stat status;
+    if (fstat(fd, &status) < 0) return -1;
+    if (status.st_size > size) return status.st_size;
+    if (read(inotify_fd, events, sizeof events) < 0 && errno != EINTR) return -1;
+  }
+}
+
+static void latency(const char *command) {
+  static const char line[] = "a line of about the length that a service logs when it has handled a request, 100 bytes in all...\n";
+  const char *path = field(command, "path");
+  const size_t count = number(command, "count", 100);
+  const uint64_t gap_us = number(command, "gap", 1000);
+  int64_t *waits = calloc(count, sizeof *waits);
+  const int fd = path == NULL ? -1 : open(path, O_RDONLY | O_CLOEXEC);
+  const int inotify_fd = inotify_init1(IN_CLOEXEC);
+  if (count == 0 || waits == NULL || fd < 0 || inotify_add_watch(inotify_fd, path, IN_MODIFY) < 0) {
+    reply("failed step=latency errno=%d\n", errno);
+    return;
+  }
+  struct stat status;
+  int64_t size = fstat(fd, &status) == 0 ? status.st_size : -1;
+  for (size_t i = 0; i < count && size >= 0; i++) {
+    const struct timespec gap = {(time_t)(gap_us / 1000000), (long)(gap_us % 1000000) * 1000};
+    nanosleep(&gap, NULL);
+    const int64_t before = monotonic_ns();
+    if (write_all(STDOUT_FILENO, line, sizeof line - 1) < 0) size = -1;
+    else size = await_growth(fd, inotify_fd, size);
+    waits[i] = monotonic_ns() - before;
+  }
+  close(fd);
+  close(inotify_fd);
+  if (size < 0) {
+    reply("failed step=latency errno=%d\n", errno);
+    return;
+  }
+  qsort(waits, count, sizeof *waits, ascending);
+#define QUANTILE(f) (long long)waits[(size_t)((double)(count - 1) * (f))]
+  reply("latency p10=%lld p25=%lld p50=%lld p75=%lld p90=%lld p95=%lld p99=%lld p999=%lld max=%lld size=%lld\n",
+        QUANTILE(0.1), QUANTILE(0.25), QUANTILE(0.5), QUANTILE(0.75), QUANTILE(0.9), QUANTILE(0.95), QUANTILE(0.99),
+        QUANTILE(0.999), QUANTILE(1.0), (long long)size);
+#undef QUANTILE
+  free(waits);
+}
+
+static void leave(const char *command) {
+  reply("exiting at=%lld\n", (long long)monotonic_ns());
+  exit((int)number(command, "status", 0));
+}
+
 static void obey(char *command) {
   if (strncmp(command, "write ", 6) == 0)
     write_payload(command);
   else if (strncmp(command, "watch ", 6) == 0)
     watch(command);
+  else if (strncmp(command, "latency ", 8) == 0)
+    latency(command);
   else if (strncmp(command, "exit ", 5) == 0)
-    exit((int)number(command, "status", 0));
+    leave(command);
   else
     reply("failed step=parse errno=%d\n", EINVAL);
 }
@@ -166,13 +238,21 @@ static bool asks_for(int argc, char **argv, const char *subcommand) {
   return false;
 }
 
+/* What is executed in a container: one line, then the end. */
+static void session(void) {
+  static const char line[] = "alive\n";
+  setsid();
+  _exit(write_all(STDOUT_FILENO, line, sizeof line - 1) < 0);
+}
+
 int main(int argc, char **argv) {
   const int64_t runtime_ns = monotonic_ns();
-  if (!asks_for(argc, argv, "create")) return 0; /* start, kill, delete, state: nothing to do */
+  const bool executes = asks_for(argc, argv, "exec");
+  if (!executes && !asks_for(argc, argv, "create")) return 0; /* start, kill, delete, state: nothing to do */
   const char *bundle = option(argc, argv, "--bundle");
   const char *pid_file = option(argc, argv, "--pid-file");
-  if (bundle == NULL || pid_file == NULL) {
-    fprintf(stderr, "fake-runtime: create needs --bundle and --pid-file\n");
+  if ((bundle == NULL && !executes) || pid_file == NULL) {
+    fprintf(stderr, "fake-runtime: create needs --bundle and --pid-file, exec the latter\n");
     return 2;
   }
   const pid_t pid = fork();
@@ -180,6 +260,7 @@ int main(int argc, char **argv) {
     perror("fake-runtime: fork");
     return 1;
   }
+  if (pid == 0 && executes) session();
   if (pid == 0) container(bundle, runtime_ns);
 
   char text[16];

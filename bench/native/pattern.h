@@ -1,7 +1,7 @@
 /*
  * The bytes that a bench container writes: lines of one fixed length, newline included, each with its number at
- * the start, so that a lost, doubled or moved line cannot look like its neighbour. The pattern repeats after about
- * 1 MiB. Shared by the generator and the verifier, which therefore never have to pass the payload to each other.
+ * the start, so that a lost, doubled or moved line cannot look like its neighbour. A line is text, or every byte but the
+ * newline (NUL, invalid UTF-8, terminal escapes) behind its number. The pattern repeats after about 1 MiB. Shared by the generator and the verifier, which therefore never have to pass the payload to each other.
  */
 #ifndef CONMON_BENCH_PATTERN_H
 #define CONMON_BENCH_PATTERN_H
@@ -35,8 +35,14 @@ static inline int64_t own_cpu_ns(void) {
   return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-/* Builds the pattern; any view of `view_bytes` that starts inside the period is contiguous. 0, or -1 and errno. */
-static inline int pattern_init(struct pattern *pattern, size_t line_bytes, size_t view_bytes) {
+/*
+ * Builds the pattern that `spec` names: the length of a line with its newline, and a `b` behind it for binary lines.
+ * Any view of `view_bytes` that starts inside the period is contiguous. 0, or -1 and errno.
+ */
+static inline int pattern_init(struct pattern *pattern, const char *spec, size_t view_bytes) {
+  char *rest = NULL;
+  const size_t line_bytes = strtoull(spec, &rest, 10);
+  const int binary = *rest == 'b';
   if (line_bytes == 0 || line_bytes > PATTERN_BYTES) {
     errno = EINVAL;
     return -1;
@@ -60,7 +66,7 @@ static inline int pattern_init(struct pattern *pattern, size_t line_bytes, size_
       noise ^= noise << 13;
       noise ^= noise >> 17;
       noise ^= noise << 5;
-      out[i] = (char)('!' + noise % 94);
+      out[i] = (char)(binary ? noise % 255 + (noise % 255 >= '\n') : '!' + noise % 94);
     }
     out[room] = '\n';
     out += line_bytes;

@@ -3,7 +3,8 @@
  * A k8s-file log is parsed record by record and the contents are joined: after F a newline, after P nothing.
  * It reads a finished file, on its own; it never repairs or skips anything.
  *
- * Usage: verify-log k8s LINE TOTAL PATH | verify-log raw LINE TOTAL PATH | verify-log payload LINE TOTAL
+ * Usage: verify-log k8s LINE TOTAL PATH [STREAM] | verify-log raw LINE TOTAL PATH | verify-log payload LINE TOTAL
+ * With STREAM (stdout, the default, or stderr) and a log of both, records of the other one are passed over: verify both.
  * Prints one JSON line; status 0 = equal, 1 = not, 2 = could not be checked. `payload` writes the payload to stdout.
  */
 #define _GNU_SOURCE
@@ -45,13 +46,27 @@ static bool is_timestamp(const char *text) {
   return true;
 }
 
-static int verify_k8s(const struct log *log, const struct pattern *pattern, uint64_t total) {
+/* Where the record at `at` that belongs to the other stream ends; NULL when it is none. */
+static const char *other_record(const struct log *log, const char *at, const char *other) {
+  if (other == NULL || !is_timestamp(at) || memcmp(at + 35, other, 8) != 0 || at[44] != ' ') return NULL;
+  const char *newline = memchr(at, '\n', (size_t)(log->end - at));
+  return newline == NULL ? NULL : newline + 1;
+}
+
+/* `stream` as it stands in a record, ` stdout `; `other` too, or NULL when the log must hold nothing else. */
+static int verify_k8s(const struct log *log, const struct pattern *pattern, uint64_t total, const char *stream,
+                      const char *other) {
   struct counts counts = {0, 0};
   uint64_t payload = 0;
   const char *at = log->begin;
   while (at < log->end) {
     if (log->end - at <= PREFIX_BYTES) return fault(log, at, payload, &counts, "record cut short");
-    if (!is_timestamp(at) || memcmp(at + 35, " stdout ", 8) != 0 || at[44] != ' ')
+    const char *passed = other_record(log, at, other);
+    if (passed != NULL) {
+      at = passed;
+      continue;
+    }
+    if (!is_timestamp(at) || memcmp(at + 35, stream, 8) != 0 || at[44] != ' ')
       return fault(log, at, payload, &counts, "no valid record prefix");
     const char tag = at[43];
     const char *content = at + PREFIX_BYTES;
@@ -126,15 +141,18 @@ static int map(const char *path, struct log *log) {
 int main(int argc, char **argv) {
   const char *mode = argc > 1 ? argv[1] : "";
   const bool dumps = strcmp(mode, "payload") == 0;
-  if (argc != (dumps ? 4 : 5) || (!dumps && strcmp(mode, "k8s") != 0 && strcmp(mode, "raw") != 0)) {
-    fprintf(stderr, "usage: verify-log k8s|raw LINE TOTAL PATH | verify-log payload LINE TOTAL\n");
+  const bool k8s = strcmp(mode, "k8s") == 0;
+  const bool mixed = k8s && argc == 6;
+  const bool from_stderr = mixed && strcmp(argv[5], "stderr") == 0;
+  if ((argc != (dumps ? 4 : 5) && !mixed) || (!dumps && !k8s && strcmp(mode, "raw") != 0) ||
+      (mixed && !from_stderr && strcmp(argv[5], "stdout") != 0)) {
+    fprintf(stderr, "usage: verify-log k8s LINE TOTAL PATH [STREAM] | raw LINE TOTAL PATH | payload LINE TOTAL\n");
     return 2;
   }
-  const size_t line_bytes = strtoull(argv[2], NULL, 10);
   const uint64_t total = strtoull(argv[3], NULL, 10);
   struct pattern pattern;
   struct log log;
-  if (pattern_init(&pattern, line_bytes, line_bytes + PATTERN_CHUNK_BYTES) < 0) {
+  if (pattern_init(&pattern, argv[2], strtoull(argv[2], NULL, 10) + PATTERN_CHUNK_BYTES) < 0) {
     perror("verify-log");
     return 2;
   }
@@ -143,5 +161,7 @@ int main(int argc, char **argv) {
     perror(argv[4]);
     return 2;
   }
-  return strcmp(mode, "k8s") == 0 ? verify_k8s(&log, &pattern, total) : verify_raw(&log, &pattern, total);
+  const char *stream = from_stderr ? " stderr " : " stdout ";
+  const char *other = !mixed ? NULL : from_stderr ? " stdout " : " stderr ";
+  return k8s ? verify_k8s(&log, &pattern, total, stream, other) : verify_raw(&log, &pattern, total);
 }

@@ -2,7 +2,10 @@
 
 import type { Scenario } from '../harness/environment.ts';
 import { idle } from './idle.ts';
+import { latency } from './latency.ts';
+import { memory } from './memory.ts';
+import { scale } from './scale.ts';
 import { startup } from './startup.ts';
 import { throughput } from './throughput.ts';
 
-export const scenarios: readonly Scenario[] = [startup, idle, throughput];
+export const scenarios: readonly Scenario[] = [startup, idle, memory, latency, throughput, scale];

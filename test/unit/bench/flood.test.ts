@@ -5,10 +5,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { Environment } from '../../../bench/harness/environment.ts';
+import { floodMonitor } from '../../../bench/harness/flood.ts';
 import { startMonitor } from '../../../bench/harness/monitor.ts';
 import { buildPrograms } from '../../../bench/harness/native.ts';
 import { footprint, isAlive, readProcess } from '../../../bench/harness/procfs.ts';
-import { floodMonitor } from '../../../bench/scenarios/throughput.ts';
 
 const conmon = '/usr/bin/conmon';
 const present = await access(conmon, constants.X_OK).then(
@@ -89,4 +89,18 @@ t.test('an interrupted run ends at once and leaves nothing', { skip }, async (t)
   setTimeout(() => stop.abort(new Error('interrupted')), 300);
   await t.rejects(run);
   t.same(await readdir(environment.workDir), []);
+});
+
+t.test('binary lines, single writes and both streams are verified too, and no log needs none', { skip }, async (t) => {
+  const environment = await environmentFor(t, conmon);
+  const load = { lineBytes: 100, payloadMB: 0.5 };
+  for (const more of [{ binary: true }, { chunkBytes: 100 }, { both: true }]) {
+    const { metrics } = await floodMonitor(environment, 'rival', { ...load, ...more });
+    const streams = 'both' in more ? 2 : 1;
+    t.equal(metrics['payloadBytes'], 500_000 * streams);
+    t.ok((metrics['records'] ?? 0) >= 5000 * streams, JSON.stringify(more));
+  }
+  const { metrics } = await floodMonitor(environment, 'rival', { ...load, log: () => 'none', format: 'none' });
+  t.ok((metrics['payloadMBps'] ?? 0) > 0);
+  t.equal(metrics['logBytes'], 0);
 });

@@ -2,8 +2,8 @@
 import t from 'tap';
 import { crioArguments, crioEnvironment } from '../../../bench/harness/command-line.ts';
 import { numberIn, parseReply } from '../../../bench/harness/container.ts';
+import { leastLogBytes } from '../../../bench/harness/flood.ts';
 import { parseStarterReport } from '../../../bench/harness/monitor.ts';
-import { leastLogBytes } from '../../../bench/scenarios/throughput.ts';
 
 function starterReport(message: string): string {
   const times = { execNs: 1, syncNs: 3, launcherExitNs: 2, launcherStatus: 0, launcherCpuUs: 1500 };
@@ -32,7 +32,8 @@ t.test('conmon is started as CRI-O does: no api-version, no exit command, only i
     ...{ id: 'i', bundle: '/b', logPath: '/l', runtime: '/r' },
     ...{ exitDir: '/e', persistDir: '/p', socketDir: '/s' },
   };
-  const argv = crioArguments(paths, ['--log-size-max', '1']);
+  const argv = crioArguments(paths, { log: (path) => `journald:${path}`, extra: ['--log-size-max', '1'] });
+  t.equal(argv[argv.indexOf('-l') + 1], 'journald:/l');
   t.same(argv.slice(-3), ['--no-sync-log', '--log-size-max', '1']);
   t.equal(argv[argv.indexOf('-P') + 1], '/b/conmon-pidfile');
   t.notOk(argv.includes('--api-version') || argv.includes('--exit-command'));

@@ -221,3 +221,18 @@ t.test('the floor is verified as well: a copy must be the payload itself', async
 t.test('a log that cannot be read is an error, not a verdict', async (t) => {
   await t.rejects(verifyLog('k8s', join(dir, 'absent'), 20, 200), /absent: No such file/);
 });
+
+t.test('a log of two streams counts when each of them is whole, and only then', async (t) => {
+  const lines = (await payload(100, 500)).toString('latin1').match(/.*\n/g) ?? [];
+  const record = (stream: string, line: string) => `2026-11-23T18:00:00.123456789+00:00 ${stream} F ${line}`;
+  const path = join(dir, 'two');
+  const write = (err: readonly string[]) =>
+    writeFile(path, lines.map((line, i) => record('stdout', line) + (err[i] ? record('stderr', err[i]) : '')).join(''));
+  await write(lines);
+  t.match(await verifyLog('k8s', path, 100, 500, 'stdout'), { records: 5 });
+  t.match(await verifyLog('k8s', path, 100, 500, 'stderr'), { records: 5 });
+  await t.rejects(verifyLog('k8s', path, 100, 500), /no valid record prefix/, 'one stream was asked for');
+  await write(lines.slice(0, 4));
+  await verifyLog('k8s', path, 100, 500, 'stdout');
+  await t.rejects(verifyLog('k8s', path, 100, 500, 'stderr'), /less than was written/);
+});

@@ -1,0 +1,95 @@
+// Scenario: many containers that log at once on a machine with few CPUs, one monitor each: total throughput, fairness,
+// CPU. Every log is verified.
+
+import { numberIn } from '../harness/container.ts';
+import type { Environment, Sample, Scenario, Side, Step, Table } from '../harness/environment.ts';
+import { flood, type Load, leastLogBytes, streamBytes, warmMemory } from '../harness/flood.ts';
+import { type Monitor, startMonitor } from '../harness/monitor.ts';
+import { interleave } from '../harness/order.ts';
+import { verifyLog } from '../harness/verify.ts';
+import { figure, goal, metric, times, variantsOf, withSpread } from '../report/select.ts';
+import { compare, median } from '../report/statistics.ts';
+
+const name = 'scale';
+const goalRatio = 2;
+
+export const scale: Scenario = {
+  name,
+  steps(environment) {
+    const containers = environment.quick ? 10 : 50;
+    const pairs = environment.pairs ?? (environment.quick ? 1 : 3);
+    const load: Load = { lineBytes: 100, payloadMB: environment.quick ? 20 : 12 };
+    const step = (side: Side): Step => ({
+      variant: `${containers} containers`,
+      subject: side,
+      expectedMs: containers * 200,
+      run: async () => [await measure(environment, side, containers, load)],
+    });
+    return interleave(step('rival'), step('ours'), pairs);
+  },
+  tables(samples) {
+    const mine = samples.filter((sample) => sample.scenario === name);
+    return variantsOf(mine).map((variant) => scaleTable(mine, variant));
+  },
+};
+
+async function measure(environment: Environment, side: Side, containers: number, load: Load): Promise<Sample> {
+  const monitors: Monitor[] = [];
+  try {
+    for (let index = 0; index < containers; index++) monitors.push(await startMonitor(environment, side));
+    const totalBytes = streamBytes(load);
+    const least = leastLogBytes(load.lineBytes, totalBytes);
+    await warmMemory(least * containers, environment.signal);
+    const cpuBeforeNs = await cpuOf(monitors);
+    const runs = await Promise.all(monitors.map((monitor) => flood(monitor, load, least)));
+    const cpuNs = (await cpuOf(monitors)) - cpuBeforeNs;
+    const firstNs = Math.min(...runs.map(({ written }) => numberIn(written, 'first')));
+    const ends = runs.map(({ quiet }) => numberIn(quiet, 'complete') - firstNs).toSorted((a, b) => a - b);
+    const wallNs = ends.at(-1) ?? Number.NaN;
+    for (const monitor of monitors) {
+      await monitor.finish(0);
+      await verifyLog('k8s', monitor.logPath, load.lineBytes, totalBytes);
+    }
+    return {
+      scenario: name,
+      variant: `${containers} containers`,
+      subject: side,
+      metrics: {
+        payloadMBps: (totalBytes * containers) / 1e6 / (wallNs / 1e9),
+        cpuSecondsPerGB: cpuNs / (totalBytes * containers),
+        // When the first container was done, of the time until the last one was: 1 = all at once.
+        fairness: (ends[0] ?? Number.NaN) / wallNs,
+      },
+    };
+  } finally {
+    for (const monitor of monitors) await monitor.dispose();
+  }
+}
+
+async function cpuOf(monitors: readonly Monitor[]): Promise<number> {
+  let totalNs = 0;
+  for (const monitor of monitors) totalNs += await monitor.cpuNs();
+  return totalNs;
+}
+
+function scaleTable(samples: readonly Sample[], variant: string): Table {
+  const row = (label: string, key: string, aim: (ratio: number) => string): readonly string[] => {
+    const rival = metric(samples, variant, 'rival', key);
+    const ours = metric(samples, variant, 'ours', key);
+    const { ratio } = compare(ours, rival);
+    return [label, withSpread(rival), withSpread(ours), times(ratio), aim(ratio)];
+  };
+  const fairness = (side: Side): string => figure(median(metric(samples, variant, side, 'fairness')));
+  return {
+    title: `At once: ${variant}, each with a monitor of its own and 100-byte lines`,
+    header: ['', 'rival', 'ours', 'ours/rival', 'goal'],
+    rows: [
+      row('payload MB/s, all together', 'payloadMBps', (ratio) => goal('>=', goalRatio, 'x', ratio)),
+      row('CPU s/GB of all monitors', 'cpuSecondsPerGB', () => ''),
+    ],
+    notes: [
+      `The first container was done after ${fairness('rival')} (rival) and ${fairness('ours')} (ours) of the time that the last one took.`,
+      'Every log was compared byte for byte with what its container wrote.',
+    ],
+  };
+}
