@@ -47,7 +47,7 @@ node_modules/.installed: package.json package-lock.json .taprc
 build: native kernel bundles ## native code, kernel and bundles: bin/ and libexec/
 native: bin/conmon $(LIBEXEC)/later $(LIBEXEC)/sys.node $(LIBEXEC)/node ## launcher and addon
 kernel: $(LIBEXEC)/kernel.wasm ## AssemblyScript kernel
-bundles: $(LIBEXEC)/main.cjs bin/conmon-demo-runtime ## one bundle for each thread entry
+bundles: $(LIBEXEC)/main.cjs bin/conmon-demo-runtime bin/conmon-attach ## one bundle for each thread entry
 
 # Names what is made together: an exec joins a daemon of its own build only (docs/adr/0035-sessions.md).
 BUILD_SOURCES = $(sort $(wildcard native/*.[ch]) $(SOURCES) $(wildcard src/kernel/assembly/*.ts)) build.mjs package-lock.json Makefile
@@ -84,9 +84,14 @@ $(LIBEXEC)/kernel.wasm: $(KERNEL_SOURCES) Makefile node_modules/.installed
 $(LIBEXEC)/main.cjs: $(SOURCES) build.mjs package.json bin/conmon $(LIBEXEC)/later $(LIBEXEC)/sys.node $(LIBEXEC)/kernel.wasm | $(LIBEXEC)/node
 	$(NODE) build.mjs --version=$(VERSION) --commit=$(COMMIT) --build=$(BUILD_ID)
 
-bin/conmon-demo-runtime: src/demo/conmon-demo-runtime.sh Makefile
+# Programs that run a bundle of their own with conmon's Node.
+bin/conmon-demo-runtime: BUNDLE := demo-runtime.cjs
+bin/conmon-attach: BUNDLE := attach-client.cjs
+bin/conmon-demo-runtime bin/conmon-attach: src/program.sh.in Makefile
 	@mkdir -p bin
-	install -m 0755 $< $@
+	sed -e 's/@NAME@/$(@F)/g' -e 's/@BUNDLE@/$(BUNDLE)/g' $< >$@.new
+	chmod 0755 $@.new
+	mv $@.new $@
 
 ## ---- install, packages -----------------------------------------------------
 

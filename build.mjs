@@ -38,6 +38,7 @@ const OTHER_ENTRIES = {
   'help.cjs': 'src/cli/help.ts',
   // Piscina starts its threads with this file, by this name.
   'worker.js': 'node_modules/piscina/dist/worker.js',
+  'attach-client.cjs': 'src/client/main.ts',
   'demo-runtime.cjs': 'src/demo/runtime.ts',
   'run.cjs': 'src/demo/run.ts',
 };

@@ -44,6 +44,7 @@ install: check-prefix build build/stripped/node ## into PREFIX (/usr/local), bel
 	rm -rf $(INSTALL_LIBEXEC).old
 	install -m 0755 -s --strip-program=$(STRIP) bin/conmon $(INSTALL_BIN)/conmon.new
 	mv $(INSTALL_BIN)/conmon.new $(INSTALL_BIN)/conmon
+	install -m 0755 bin/conmon-attach $(INSTALL_BIN)/conmon-attach
 	install -m 0644 docs/conmon.8 $(INSTALL_MAN)/$(NAME).8
 	install -m 0644 LICENSE README.md CHANGELOG.md docs/install.md docs/compat.md $(INSTALL_DOC)
 	@$(foreach file,$(CONTRIB),install -d -m 0755 $(INSTALL_DATA)/$(dir $(file)) && \
@@ -55,7 +56,7 @@ CONTRIB := crio.conf.d/10-conmon-ts.conf containers.conf.d/10-conmon-ts.conf kub
 # Directories of the system stay; those that are ours alone go.
 uninstall: check-prefix ## take away what install has put there
 	rm -rf $(INSTALL_LIBEXEC) $(INSTALL_DOC) $(INSTALL_DATA)
-	rm -f $(INSTALL_BIN)/conmon $(INSTALL_MAN)/$(NAME).8
+	rm -f $(INSTALL_BIN)/conmon $(INSTALL_BIN)/conmon-attach $(INSTALL_MAN)/$(NAME).8
 
 ## ---- packages ----------------------------------------------------------------
 

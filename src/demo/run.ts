@@ -7,6 +7,7 @@
 import { spawnSync } from 'node:child_process';
 import { accessSync, constants, mkdirSync } from 'node:fs';
 import { dirname, extname, join, resolve } from 'node:path';
+import { ClientError } from '../client/client-error.ts';
 import { runCommand } from './command-run.ts';
 import { ContainerRun, type ContainerSpec, makeWorkDir, removeWorkDir } from './container-run.ts';
 import { DemoError } from './demo-error.ts';
@@ -136,7 +137,11 @@ main().then(
       process.exitCode = error.status;
       return;
     }
-    tell(error instanceof DemoError ? `error: ${error.message}` : String(error instanceof Error ? error.stack : error));
+    tell(
+      error instanceof DemoError || error instanceof ClientError
+        ? `error: ${error.message}`
+        : String(error instanceof Error ? error.stack : error),
+    );
     process.exitCode = 1;
   },
 );

@@ -24,7 +24,7 @@ const TYPE_ONLY: Readonly<Record<string, string>> = {
 };
 
 /** Rooms of their own, outside the daemon: they may use anything below main. */
-const OUTSIDE = ['src/demo'];
+const OUTSIDE = ['src/demo', 'src/client'];
 
 interface Place {
   readonly room: string;

@@ -38,6 +38,11 @@ export function go(container: Container): void {
   writeFileSync(container.path('go'), '');
 }
 
+/** Waits until conmon serves so many clients. */
+export async function clientsAccepted(container: Container, count: number): Promise<void> {
+  await waitFor(`${count} clients to be accepted`, () => acceptedClients(container) === count);
+}
+
 /** How many attach clients conmon serves: its connected sockets of type SOCK_SEQPACKET in /proc/net/unix. */
 export function acceptedClients(container: Container): number {
   const targets = [...fdsOf(container.daemonPid).values()];

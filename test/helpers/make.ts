@@ -48,6 +48,7 @@ export function listTree(root: string): string[] {
 
 /** What a session, `--help` and the licences need, as it lies in libexec/conmon. A new file belongs here, or is not shipped. */
 export const PROGRAM_FILES: readonly string[] = [
+  '0644 attach-client.cjs',
   '0644 attach.cjs',
   '0644 attach.js',
   '0644 help.cjs',

@@ -1,19 +1,25 @@
 /** The installed wrapper: it finds its own Node from anywhere and keeps the caller's Node settings away from it. */
 
 import { spawnSync } from 'node:child_process';
-import { chmodSync, copyFileSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { REPOSITORY, Scratch } from './support.ts';
 
 const scratch = new Scratch(t);
 
+/** As `make build` makes it. */
+function installScript(path: string): void {
+  const template = readFileSync(join(REPOSITORY, 'src/program.sh.in'), 'utf8');
+  writeFileSync(path, template.replaceAll('@NAME@', 'conmon-demo-runtime').replaceAll('@BUNDLE@', 'demo-runtime.cjs'));
+}
+
 /** An installation whose "Node" prints its arguments and environment. @returns the wrapper's path. */
 function install(prefix: string): string {
   mkdirSync(join(prefix, 'bin'), { recursive: true });
   mkdirSync(join(prefix, 'libexec/conmon'), { recursive: true });
   const wrapper = join(prefix, 'bin/conmon-demo-runtime');
-  copyFileSync(join(REPOSITORY, 'src/demo/conmon-demo-runtime.sh'), wrapper);
+  installScript(wrapper);
   chmodSync(wrapper, 0o755);
   const node = '#!/bin/sh\nfor a; do printf "arg:%s\\0" "$a"; done\ncat /proc/$$/environ\n';
   writeFileSync(join(prefix, 'libexec/conmon/node'), node, { mode: 0o755 });
@@ -74,7 +80,7 @@ t.test('it works without any environment, through links, and from any directory'
 t.test('a missing build is told', async (t) => {
   const wrapper = join(scratch.path('unbuilt'), 'bin/conmon-demo-runtime');
   mkdirSync(join(scratch.path('unbuilt'), 'bin'), { recursive: true });
-  copyFileSync(join(REPOSITORY, 'src/demo/conmon-demo-runtime.sh'), wrapper);
+  installScript(wrapper);
   chmodSync(wrapper, 0o755);
   t.match(run(wrapper, []), { status: 1, stderr: /libexec\/conmon\/node is missing: run "make build"/ });
 });

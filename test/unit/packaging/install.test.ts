@@ -32,6 +32,7 @@ t.test('an installed tree holds what a session needs, documentation and examples
     tree.filter((line) => !line.includes('libexec/conmon/') && !line.endsWith('/')),
     [
       '0755 usr/local/bin/conmon',
+      '0755 usr/local/bin/conmon-attach',
       '0644 usr/local/share/conmon/containers.conf.d/10-conmon-ts.conf',
       '0644 usr/local/share/conmon/crio.conf.d/10-conmon-ts.conf',
       '0644 usr/local/share/conmon/kubernetes/runtimeclass.yaml',

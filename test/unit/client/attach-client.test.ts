@@ -1,29 +1,15 @@
-/** Parts of the interactive run: detach keys, the attach socket's client. */
+/** The attach socket's client, against a socket of the test's own. */
 
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { AttachClient } from '../../../src/demo/attach-client.ts';
-import { DetachKeys } from '../../../src/demo/detach-keys.ts';
-import { SOCK_CLOEXEC, SOCK_SEQPACKET } from '../../../src/native/constants.ts';
+import { AttachClient } from '../../../src/client/attach-client.ts';
+import { SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_SEQPACKET } from '../../../src/native/constants.ts';
 import { sys } from '../../../src/native/sys.ts';
-import { Scratch } from './support.ts';
 
-const scratch = new Scratch(t);
-
-t.test('Ctrl-P Ctrl-Q detaches, together or apart; everything else passes', async (t) => {
-  const typed = (...reads: string[]) => {
-    const keys = new DetachKeys();
-    const results = reads.map((read) => keys.push(Buffer.from(read)));
-    return [results.map(({ input }) => input.toString()).join('|'), results.some(({ isDetach }) => isDetach)];
-  };
-  t.same(typed('abc'), ['abc', false]);
-  t.same(typed('ab\x10\x11cd'), ['ab', true]);
-  t.same(typed('ab\x10', '\x11'), ['ab|', true]);
-  t.same(typed('\x10', 'a'), ['|\x10a', false], 'held back, then passed on');
-  t.same(typed('\x10\x10\x11'), ['\x10', true]);
-  t.same(typed('\x11\x10a\x11'), ['\x11\x10a\x11', false]);
-});
+const scratch = { directory: mkdtempSync(join(tmpdir(), 'conmon-client-')) };
+t.teardown(() => rmSync(scratch.directory, { recursive: true, force: true }));
 
 t.test('the client takes typed packets and sends input, through a path of any length', async (t) => {
   const directory = join(scratch.directory, 'long'.repeat(40));
@@ -44,7 +30,7 @@ t.test('the client takes typed packets and sends input, through a path of any le
   t.match(client.receive(), { kind: 'data', isStderr: true, bytes: Buffer.from('err') });
 
   const input = Buffer.alloc(40_000, 'i');
-  t.ok(client.send(input));
+  t.equal(client.send(input), input.length);
   const received = Buffer.alloc(50_000);
   t.equal(sys.read(serverFd, received, 0, received.length), 32_768, 'no packet is longer than conmon reads');
   t.equal(sys.read(serverFd, received, 0, received.length), 40_000 - 32_768);
@@ -54,10 +40,33 @@ t.test('the client takes typed packets and sends input, through a path of any le
   sys.close(serverFd);
   sys.close(listenFd);
   t.same(client.receive(), { kind: 'end' });
-  t.notOk(client.send(input), 'input is refused once the other side is gone');
+  t.equal(client.send(input), -1, 'input is refused once the other side is gone');
   client.close();
 });
 
 t.test('a socket that is not there is told by its path', async (t) => {
   t.throws(() => AttachClient.connect(sys, `${scratch.directory}/nothing`), /nothing: No such file or directory/);
+});
+
+t.test('a container that takes no input: what it does not take is left, and goes later', async (t) => {
+  const path = join(scratch.directory, 'attach');
+  const listenFd = sys.socket(SOCK_SEQPACKET | SOCK_CLOEXEC);
+  t.equal(sys.bind(listenFd, path), 0);
+  sys.listen(listenFd, 1);
+  const client = AttachClient.connect(sys, path);
+  const serverFd = sys.accept4(listenFd, SOCK_CLOEXEC | SOCK_NONBLOCK);
+  const input = Buffer.alloc(4_000_000, 'i');
+  let sent = client.send(input);
+  t.ok(sent > 0 && sent < input.length, `${sent} bytes at first`);
+  t.equal(client.send(input.subarray(sent)), 0);
+  const received = Buffer.alloc(50_000);
+  let total = 0;
+  for (let length = sys.read(serverFd, received, 0, received.length); length > 0; ) {
+    total += length;
+    sent += client.send(input.subarray(sent));
+    length = sys.read(serverFd, received, 0, received.length);
+  }
+  t.equal(total, input.length);
+  for (const fd of [serverFd, listenFd]) sys.close(fd);
+  client.close();
 });

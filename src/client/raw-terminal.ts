@@ -4,7 +4,7 @@
  */
 
 import type { Sys } from '../native/sys.ts';
-import { DemoError } from './demo-error.ts';
+import { ClientError } from './client-error.ts';
 
 /** The calls that raw mode needs. */
 export type TerminalSys = Pick<Sys, 'tcgetattr' | 'tcsetattr' | 'strerror'>;
@@ -31,7 +31,7 @@ const COOKED_LOCAL = 0o1 | 0o2 | 0o10 | 0o100 | 0o100000;
 /** Switches the terminal to raw mode. @returns a function that puts it back as it was; may be called again. */
 export function makeRaw(sys: TerminalSys, fd: number): () => void {
   const check = (what: string, result: number) => {
-    if (result < 0) throw new DemoError(`terminal: ${what}: ${sys.strerror(result)}`);
+    if (result < 0) throw new ClientError(`terminal: ${what}: ${sys.strerror(result)}`);
   };
   const saved = new Uint8Array(ATTRIBUTES_BYTES);
   check('tcgetattr', sys.tcgetattr(fd, saved));

@@ -6,12 +6,12 @@
 import { closeSync, constants, openSync } from 'node:fs';
 import { constants as osConstants } from 'node:os';
 import { basename, dirname } from 'node:path';
-import { POLLOUT, SHUT_WR, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_SEQPACKET } from '../native/constants.ts';
+import { SHUT_WR, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_SEQPACKET } from '../native/constants.ts';
 import type { Sys } from '../native/sys.ts';
-import { DemoError } from './demo-error.ts';
+import { ClientError } from './client-error.ts';
 
 /** The calls that a client needs. */
-export type AttachSys = Pick<Sys, 'socket' | 'connect' | 'read' | 'write' | 'poll' | 'shutdown' | 'close' | 'strerror'>;
+export type AttachSys = Pick<Sys, 'socket' | 'connect' | 'read' | 'write' | 'shutdown' | 'close' | 'strerror'>;
 
 export type AttachOutput =
   | { readonly kind: 'data'; readonly isStderr: boolean; readonly bytes: Buffer }
@@ -34,22 +34,19 @@ export class AttachClient {
     this.fd = fd;
   }
 
-  /** Connects; conmon sends everything from its accept on. @throws DemoError naming the socket. */
+  /** Connects; conmon sends everything from its accept on. @throws ClientError naming the socket. */
   static connect(sys: AttachSys, path: string): AttachClient {
     const fd = sys.socket(SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (fd < 0) throw new DemoError(`attach socket: ${sys.strerror(fd)}`);
-    // Through the directory's fd: the path itself may be longer than a socket address.
-    const directoryFd = openSync(dirname(path), constants.O_RDONLY | constants.O_DIRECTORY);
-    const result = sys.connect(fd, `/proc/self/fd/${directoryFd}/${basename(path)}`);
-    closeSync(directoryFd);
+    if (fd < 0) throw new ClientError(`attach socket: ${sys.strerror(fd)}`);
+    const result = connectTo(sys, fd, path);
     if (result < 0) {
       sys.close(fd);
-      throw new DemoError(`cannot connect to the attach socket ${path}: ${sys.strerror(result)}`);
+      throw new ClientError(`cannot connect to the attach socket ${path}: ${sys.strerror(result)}`);
     }
     return new AttachClient(sys, fd);
   }
 
-  /** Takes one packet if there is one. The bytes are valid until the next call. @throws DemoError. */
+  /** Takes one packet if there is one. The bytes are valid until the next call. @throws ClientError. */
   receive(): AttachOutput {
     const length = this.#sys.read(this.fd, this.#packet, 0, this.#packet.length);
     if (length > 0) {
@@ -57,19 +54,22 @@ export class AttachClient {
     }
     if (length === -EAGAIN) return { kind: 'nothing' };
     if (length === 0 || length === -ECONNRESET) return { kind: 'end' };
-    throw new DemoError(`attach socket: ${this.#sys.strerror(length)}`);
+    throw new ClientError(`attach socket: ${this.#sys.strerror(length)}`);
   }
 
-  /** Sends input, waiting while the container does not take it. @returns false when conmon has closed the socket. */
-  send(bytes: Buffer): boolean {
+  /**
+   * Sends as much input as conmon takes now. @returns how many bytes; fewer than there are when the container is slow, -1
+   * when conmon has closed the socket.
+   */
+  send(bytes: Buffer): number {
     for (let offset = 0; offset < bytes.length; ) {
       const written = this.#sys.write(this.fd, bytes, offset, Math.min(bytes.length - offset, MAX_INPUT_BYTES));
-      if (written === -EPIPE || written === -ECONNRESET) return false;
-      if (written === -EAGAIN) this.#sys.poll(Int32Array.of(this.fd, POLLOUT), 1, -1);
-      else if (written < 0) throw new DemoError(`attach socket: ${this.#sys.strerror(written)}`);
-      else offset += written;
+      if (written === -EPIPE || written === -ECONNRESET) return -1;
+      if (written === -EAGAIN) return offset;
+      if (written < 0) throw new ClientError(`attach socket: ${this.#sys.strerror(written)}`);
+      offset += written;
     }
-    return true;
+    return bytes.length;
   }
 
   /** Says that no input follows; output goes on. */
@@ -79,5 +79,20 @@ export class AttachClient {
 
   close(): void {
     this.#sys.close(this.fd);
+  }
+}
+
+/** Through the directory's fd: the path itself may be longer than a socket address. */
+function connectTo(sys: AttachSys, fd: number, path: string): number {
+  let directoryFd: number;
+  try {
+    directoryFd = openSync(dirname(path), constants.O_RDONLY | constants.O_DIRECTORY);
+  } catch (error) {
+    return error instanceof Error && 'errno' in error && typeof error.errno === 'number' ? error.errno : -1;
+  }
+  try {
+    return sys.connect(fd, `/proc/self/fd/${directoryFd}/${basename(path)}`);
+  } finally {
+    closeSync(directoryFd);
   }
 }
