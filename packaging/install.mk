@@ -87,7 +87,7 @@ dist-source: ## the source tarball
 	@mkdir -p $(DIST)
 	rm -f $(DIST)/source.tar
 	if git rev-parse --git-dir >/dev/null 2>&1; then \
-		git archive --format=tar --prefix=conmon-$(VERSION)/ \
+		git -c tar.umask=0022 archive --format=tar --prefix=conmon-$(VERSION)/ \
 			--add-virtual-file=conmon-$(VERSION)/COMMIT:$(COMMIT) -o $(DIST)/source.tar HEAD; \
 	else \
 		echo $(COMMIT) >build/COMMIT; \
