@@ -220,10 +220,17 @@ t.test('workers that come and go take no memory with them', async (t) => {
     client.close();
     await waitFor('the worker to leave', () => place.lefts > lefts, { intervalMs: 1 });
   };
-  for (let i = 0; i < 15; i++) await visit();
-  const before = privateKiB();
-  for (let i = 0; i < 40; i++) await visit();
-  const grown = privateKiB() - before;
+  // What the collector has not come to yet goes up and down by some MiB: the least of several looks counts.
+  const leastOf = async (looks: number) => {
+    let least = Number.POSITIVE_INFINITY;
+    for (let look = 0; look < looks; look++) {
+      for (let i = 0; i < 10; i++) await visit();
+      least = Math.min(least, privateKiB());
+    }
+    return least;
+  };
+  const before = await leastOf(3);
+  const grown = (await leastOf(4)) - before;
   t.ok(grown < 40 * 100, `${grown} KiB after 40 more workers`);
 });
 
