@@ -67,13 +67,14 @@ export class Feed {
 
   /**
    * Makes drivers take, or drop, what is further behind than `keepBytes`; not one whose sink is only slow: it fills the
-   * ring, until it has taken nothing for too long. @returns whether there was anything.
+   * ring, until it has taken nothing for too long. At the end, when nothing is kept, all have to. @returns whether there
+   * was anything.
    */
   limit(keepBytes: number): boolean {
     const cursor = this.#cursor;
     if (backlog(cursor.tail, cursor.head) <= keepBytes) return false;
     for (const slot of this.drivers) {
-      if (this.patient(slot)) continue;
+      if (keepBytes > 0 && this.patient(slot)) continue;
       while (backlog(cursor.tail, position(slot)) > keepBytes && cursor.find(position(slot))) this.#force(slot);
     }
     this.#release();

@@ -156,7 +156,7 @@ promise(`any bytes of a real container, seed ${SEED}`, { runtimes: ['runc'] }, a
 promise('a flood is all there, in order', {}, async (c) => {
   const journal = await running(c);
   const data = c.workspace.path('data');
-  const text = Array.from({ length: 30_000 }, (_, i) => `line ${i} of a flood\n`).join('');
+  const text = Array.from({ length: 30_000 }, (_, i) => `line ${i} of a flood ${'.'.repeat(120)}\n`).join('');
   writeFileSync(data, text);
   const container = logged(c, journal, { fake: [`container cat ${data}`] });
   await container.created();

@@ -130,6 +130,16 @@ t.test('the journal wants an id that is longer than the short one', async (t) =>
   t.equal(options(['-c', 'short', '-u', 'u', '-r', '/r', '-l', '/x']).cid, 'short');
 });
 
+t.test('tag and labels that every record would carry have a limit', async (t) => {
+  for (const driver of ['journald', 'json-file:/x']) {
+    const label = `A=${'é'.repeat(8000)}`;
+    const args = [...BARE, '-l', driver, '--log-label', label];
+    t.equal(options([...args, '--log-tag', 't'.repeat(382)]).logLabels[0], label, '16384 bytes');
+    const problem = 'log-tag and log-label together are longer than 16384 bytes';
+    t.equal(refusal([...args, '--log-tag', 't'.repeat(383)]), e(problem));
+  }
+});
+
 t.test('labels are NAME=VALUE with a plain name and one equals sign', async (t) => {
   const one = "Container labels must be in format LABEL=VALUE (none or more than one '=' present in";
   const cases = {
