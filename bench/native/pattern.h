@@ -36,13 +36,14 @@ static inline int64_t own_cpu_ns(void) {
 }
 
 /*
- * Builds the pattern that `spec` names: the length of a line with its newline, and a `b` behind it for binary lines.
+ * Builds the pattern that `spec` names: the length of a line with its newline, and behind it a `b` for binary lines or a
+ * `w` for lines of words: letters and blanks, nothing that any format has to escape.
  * Any view of `view_bytes` that starts inside the period is contiguous. 0, or -1 and errno.
  */
 static inline int pattern_init(struct pattern *pattern, const char *spec, size_t view_bytes) {
   char *rest = NULL;
   const size_t line_bytes = strtoull(spec, &rest, 10);
-  const int binary = *rest == 'b';
+  const int binary = *rest == 'b', words = *rest == 'w';
   if (line_bytes == 0 || line_bytes > PATTERN_BYTES) {
     errno = EINVAL;
     return -1;
@@ -66,7 +67,9 @@ static inline int pattern_init(struct pattern *pattern, const char *spec, size_t
       noise ^= noise << 13;
       noise ^= noise >> 17;
       noise ^= noise << 5;
-      out[i] = (char)(binary ? noise % 255 + (noise % 255 >= '\n') : '!' + noise % 94);
+      out[i] = (char)(binary  ? noise % 255 + (noise % 255 >= '\n')
+                      : words ? (noise % 7 == 0 ? ' ' : 'a' + noise % 26)
+                              : '!' + noise % 94);
     }
     out[room] = '\n';
     out += line_bytes;

@@ -2,10 +2,12 @@
 
 import type { Scenario } from '../harness/environment.ts';
 import { idle } from './idle.ts';
+import { journald } from './journald.ts';
+import { jsonFile } from './json-file.ts';
 import { latency } from './latency.ts';
 import { memory } from './memory.ts';
 import { scale } from './scale.ts';
 import { startup } from './startup.ts';
 import { throughput } from './throughput.ts';
 
-export const scenarios: readonly Scenario[] = [startup, idle, memory, latency, throughput, scale];
+export const scenarios: readonly Scenario[] = [startup, idle, memory, latency, throughput, jsonFile, journald, scale];

@@ -30,13 +30,16 @@ const CONFIGURATION = [
   '',
 ].join('\n');
 
+/** Where it has its files, and who ends it. */
+export type Place = Pick<Workspace, 'path' | 'directory' | 'defer'>;
+
 export class TestJournal {
-  readonly #workspace: Workspace;
+  readonly #workspace: Place;
   readonly #run: string;
   #child: ChildProcess | undefined;
 
   /** Nothing is started yet. Throws when Debian's systemd is not installed. */
-  constructor(workspace: Workspace) {
+  constructor(workspace: Place) {
     for (const path of [JOURNALD, JOURNALCTL])
       if (!existsSync(path)) throw new Error(`${path} is missing (apt-get install systemd)`);
     if (!existsSync('/etc/machine-id') || readFileSync('/etc/machine-id').length < 32)
@@ -72,6 +75,13 @@ export class TestJournal {
       if (child.exitCode !== null || child.signalCode !== null) throw new Error(`journald has ended: ${said}`);
       return existsSync(socket);
     });
+  }
+
+  /** Of the running journald. */
+  get pid(): number {
+    const pid = this.#child?.pid;
+    if (pid === undefined) throw new Error('journald does not run');
+    return pid;
   }
 
   signal(signal: NodeJS.Signals): void {

@@ -1,0 +1,147 @@
+// Scenario: what a json-file log costs beside a k8s-file log of the same conmon, ours, for the same flood: C has no
+// json-file. Lines are words, in which nothing has to be escaped, or any printable characters, of which five in a hundred
+// have to. A JSON parser reads every record back.
+
+import { numberIn } from '../harness/container.ts';
+import type { Environment, Sample, Scenario, Step, Table } from '../harness/environment.ts';
+import { startMonitor } from '../harness/monitor.ts';
+import { payloadLines, verifyJsonLog } from '../harness/payload.ts';
+import { verifyLog } from '../harness/verify.ts';
+import { figure, goal, metric, times, variantsOf, withSpread } from '../report/select.ts';
+import { compare } from '../report/statistics.ts';
+
+const name = 'json-file';
+
+interface Load {
+  /** One line with its newline. */
+  readonly lineBytes: number;
+  /** Words, or any printable characters. */
+  readonly words: boolean;
+  readonly payloadMB: number;
+  /** What the project promises: at least so much of k8s-file's throughput; undefined = nothing. */
+  readonly goalRatio: number | undefined;
+}
+
+const loads: readonly Load[] = [
+  { lineBytes: 20, words: true, payloadMB: 80, goalRatio: undefined },
+  { lineBytes: 100, words: true, payloadMB: 250, goalRatio: 0.7 },
+  { lineBytes: 1000, words: true, payloadMB: 300, goalRatio: undefined },
+  { lineBytes: 10_000, words: true, payloadMB: 300, goalRatio: undefined },
+  { lineBytes: 100, words: false, payloadMB: 250, goalRatio: undefined },
+];
+const drivers = ['k8s-file', 'json-file'] as const;
+type Driver = (typeof drivers)[number];
+
+const quietMs = 50;
+const stallMs = 3_000;
+const writeLimitMs = 60_000;
+
+export const jsonFile: Scenario = {
+  name,
+  steps(environment) {
+    const pairs = environment.pairs ?? (environment.quick ? 3 : 8);
+    return loads.flatMap((load) =>
+      Array.from({ length: pairs }, (_, pair) => {
+        // Who goes first takes turns.
+        const order = pair % 2 === 0 ? drivers : drivers.toReversed();
+        return order.map(
+          (driver): Step => ({
+            variant: variantOf(load, driver),
+            subject: 'ours',
+            expectedMs: 2500,
+            run: async () => [await flood(environment, driver, load)],
+          }),
+        );
+      }).flat(),
+    );
+  },
+  tables(samples) {
+    const mine = samples.filter((sample) => sample.scenario === name);
+    return mine.length === 0 ? [] : [table(mine)];
+  },
+};
+
+function variantOf(load: Load, driver: Driver): string {
+  return `${driver} ${rowOf(load)}`;
+}
+
+function rowOf({ lineBytes, words }: Load): string {
+  return words ? String(lineBytes) : `${lineBytes}, any printable`;
+}
+
+async function flood(environment: Environment, driver: Driver, load: Load): Promise<Sample> {
+  const { lineBytes } = load;
+  const line = `${lineBytes}${load.words ? 'w' : ''}`;
+  const totalBytes = Math.floor((load.payloadMB * 1e6) / lineBytes) * lineBytes;
+  const monitor = await startMonitor(environment, 'ours', { log: (path) => `${driver}:${path}` });
+  try {
+    const cpuBeforeNs = await monitor.cpuNs();
+    const written = await monitor.container.request(`write line=${line} total=${totalBytes}`, writeLimitMs);
+    // Either log is larger than what it holds.
+    const watch = `watch min=${totalBytes} quiet=${quietMs} stall=${stallMs} path=${monitor.logPath}`;
+    const quiet = await monitor.container.request(watch, writeLimitMs);
+    const cpuNs = (await monitor.cpuNs()) - cpuBeforeNs;
+    await monitor.finish(0);
+    const logBytes =
+      driver === 'k8s-file'
+        ? (await verifyLog('k8s', monitor.logPath, line, totalBytes)).logBytes
+        : await verifyJsonLog(monitor.logPath, await payloadLines(line), totalBytes);
+    if (logBytes !== numberIn(quiet, 'size')) throw new Error('the log was not complete when it was timed');
+    const wallNs = numberIn(quiet, 'complete') - numberIn(written, 'first');
+    return {
+      scenario: name,
+      variant: variantOf(load, driver),
+      subject: 'ours',
+      metrics: {
+        payloadMBps: totalBytes / 1e6 / (wallNs / 1e9),
+        cpuSecondsPerGB: cpuNs / totalBytes,
+        wallMs: wallNs / 1e6,
+        payloadBytes: totalBytes,
+        logBytes,
+      },
+    };
+  } finally {
+    await monitor.dispose();
+  }
+}
+
+function table(samples: readonly Sample[]): Table {
+  const measured = loads.filter((load) => variantsOf(samples).includes(variantOf(load, 'json-file')));
+  const rows = measured.map((load) => {
+    const of = (driver: Driver, what: string): readonly number[] =>
+      metric(samples, variantOf(load, driver), 'ours', what);
+    const [k8s, json] = [of('k8s-file', 'payloadMBps'), of('json-file', 'payloadMBps')];
+    const { ratio, lowest, highest } = compare(json, k8s);
+    const cpu = compare(of('json-file', 'cpuSecondsPerGB'), of('k8s-file', 'cpuSecondsPerGB'));
+    return [
+      rowOf(load),
+      withSpread(k8s),
+      withSpread(json),
+      times(ratio),
+      `${figure(lowest)}..${figure(highest)}`,
+      load.goalRatio === undefined ? '' : goal('>=', load.goalRatio, 'x', ratio),
+      withSpread(of('json-file', 'cpuSecondsPerGB')),
+      times(cpu.ratio),
+      times(compare(of('json-file', 'logBytes'), of('k8s-file', 'logBytes')).ratio),
+    ];
+  });
+  return {
+    title: 'json-file beside k8s-file, both ours, payload MB/s by line length',
+    header: [
+      'line B',
+      'k8s-file',
+      'json-file',
+      'json/k8s',
+      'by pair',
+      'goal',
+      'json CPU s/GB',
+      'CPU json/k8s',
+      'size json/k8s',
+    ],
+    rows,
+    notes: [
+      'Lines of words; in the last row of 94 characters, of which five need an escape. Time and CPU as in the throughput scenario.',
+      'Every record was parsed as JSON, and what they say was compared with what the container wrote.',
+    ],
+  };
+}
