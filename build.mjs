@@ -32,6 +32,7 @@ const SESSION_ENTRIES = {
   threads: 'src/threads/index.ts',
   log: 'workers/log.ts',
   attach: 'workers/attach.ts',
+  shared: 'workers/shared.ts',
   host: 'src/host/index.ts',
 };
 const OTHER_ENTRIES = {

@@ -27,10 +27,12 @@
 /*
  * Flags of our own for Node; every item ends in a comma. SIGUSR1 would otherwise open the inspector's port. V8 spends
  * a sixth of its start, in each thread, on a fresh secret for its hash tables: what conmon hashes, nobody can flood. One
- * background thread is enough for what is compiled here. Figures: docs/adr/0005-start-up.md.
+ * background thread is enough for what is compiled here. A daemon that holds one exec after the other says itself when
+ * garbage is worth collecting, and makes little: V8 would let it grow to what the machine has. Figures: docs/adr/0005-start-up.md,
+ * docs/adr/0035-sessions.md.
  */
 #ifndef NODE_FLAGS
-#define NODE_FLAGS "--disable-sigusr1", "--no-rehash-snapshot", "--v8-pool-size=1",
+#define NODE_FLAGS "--disable-sigusr1", "--no-rehash-snapshot", "--v8-pool-size=1", "--max-semi-space-size=1", "--expose-gc",
 #endif
 
 /* Environment settings of our own for Node, as "NAME=value"; every item ends in a comma. */

@@ -39,6 +39,7 @@ import { type Output, Session, type SessionParts, type StartOutput } from './ses
 import { SessionSocket } from './session/session-socket.ts';
 import { openStdio, type Stdio } from './session/stdio.ts';
 import { SyncPipe, withoutWaiting } from './session/sync-pipe.ts';
+import type { Pool } from './threads/index.ts';
 
 declare const CONMON_VERSION: string;
 declare const CONMON_COMMIT: string;
@@ -180,7 +181,7 @@ type OwnParts = Pick<SessionParts, 'reaper' | 'oomScoreAdj' | 'leakedFds' | 'syn
   Partial<Pick<SessionParts, 'joined' | 'sharesProcess' | 'onGone'>> & { readonly temporaryDir: string | undefined };
 
 /** Opens the engine's ways to the container; throws ConmonError ATTACH. */
-function newSession(options: Options, diag: Diag, prepared: Prepared, own: OwnParts): Session {
+function newSession(options: Options, diag: Diag, prepared: Prepared, own: OwnParts, pool?: () => Pool): Session {
   const { launch, cwdFd, environment, stdio } = prepared;
   return new Session({
     sys,
@@ -191,7 +192,7 @@ function newSession(options: Options, diag: Diag, prepared: Prepared, own: OwnPa
     environment,
     stdio,
     attachFiles: options.bundle === undefined || stdio === undefined ? undefined : new AttachFiles(sys, options),
-    startOutput: outputStarter(options, diag, prepared),
+    startOutput: outputStarter(options, diag, prepared, pool),
     ...own,
     temporaryDir: own.temporaryDir ?? '/tmp',
   });
@@ -247,7 +248,7 @@ function afterSecondGo(
 }
 
 /** The threads' code is loaded behind the runtime. With passthrough there is nothing to read. */
-function outputStarter(options: Options, diag: Diag, { logs, stdio }: Prepared): StartOutput {
+function outputStarter(options: Options, diag: Diag, { logs, stdio }: Prepared, pool?: () => Pool): StartOutput {
   return (onEnded) => {
     if (stdio === undefined) return undefined;
     const threads = require('./threads.cjs') as typeof import('./threads/index.ts');
@@ -257,7 +258,7 @@ function outputStarter(options: Options, diag: Diag, { logs, stdio }: Prepared):
     };
     const rotation = { keepFiles: options.logRotate ? options.logMaxFiles : 0 };
     const plan = { targets: logs, limits, rotation, syncLog: options.syncLog, diag: diagPlan(options) };
-    const output = new threads.Output(sys, diag, plan, onEnded);
+    const output = new threads.Output(sys, diag, plan, onEnded, pool?.());
     return {
       begin: (sources, stdinFd) => output.begin(sources, stdinFd),
       startAttach: ({ listenFd }, onLeft) =>
@@ -329,6 +330,12 @@ class Execs {
 
   #load(container: Session, diag: Diag): Host {
     const host = require('./host.cjs') as typeof import('./host/index.ts');
+    let shared: Pool | undefined;
+    const pool = (): Pool => {
+      const threads = require('./threads.cjs') as typeof import('./threads/index.ts');
+      shared ??= new threads.SharedPool(sys, diag);
+      return shared;
+    };
     return new host.Host({
       sys,
       diag,
@@ -336,7 +343,11 @@ class Execs {
       build: CONMON_BUILD_ID,
       nofileHard: this.#launch.nofileHard,
       laterPath: join(libexecDir, 'later'),
-      maker: { parse: parseJoiner, diagPlan, make: (joiner, options) => makeJoined(joiner, options, this.#reaper) },
+      maker: {
+        parse: parseJoiner,
+        diagPlan,
+        make: (joiner, options) => makeJoined(joiner, options, this.#reaper, pool),
+      },
       leave: (status) => sys.exitNow(status),
     });
   }
@@ -363,7 +374,7 @@ const parseJoiner: SessionMaker['parse'] = (argv, rawArgv, environment, cwd): Pa
 };
 
 /** The session of an exec that joins; as runSession does for one of its own process, but nothing of the process changes. */
-function makeJoined(joiner: Joiner, options: Options, reaper: Reaper): MadeSession {
+function makeJoined(joiner: Joiner, options: Options, reaper: Reaper, pool: () => Pool): MadeSession {
   const { diag, environment, launch } = joiner;
   const prepared = prepare(joiner, options, diag);
   const { syncFd, attachFd, startFd, stdio, logs } = prepared;
@@ -388,21 +399,27 @@ function makeJoined(joiner: Joiner, options: Options, reaper: Reaper): MadeSessi
   let attachPipe: SyncPipe;
   try {
     attachPipe = open(attachFd);
-    session = newSession(options, diag, prepared, {
-      reaper,
-      oomScoreAdj: joiner.oomScoreAdj,
-      leakedFds: leaked.map(([fd]) => fd),
-      temporaryDir: environment.get('TMPDIR'),
-      syncPipe: open(syncFd),
-      notifyRelay: undefined,
-      joined: {
-        runtimeFds: leaked.map(([, number]) => number),
-        cgroupFd: joiner.cgroupFd,
-        laterPath: joiner.laterPath,
+    session = newSession(
+      options,
+      diag,
+      prepared,
+      {
+        reaper,
+        oomScoreAdj: joiner.oomScoreAdj,
+        leakedFds: leaked.map(([fd]) => fd),
+        temporaryDir: environment.get('TMPDIR'),
+        syncPipe: open(syncFd),
+        notifyRelay: undefined,
+        joined: {
+          runtimeFds: leaked.map(([, number]) => number),
+          cgroupFd: joiner.cgroupFd,
+          laterPath: joiner.laterPath,
+        },
+        sharesProcess: () => true,
+        onDone: joiner.onDone,
       },
-      sharesProcess: () => true,
-      onDone: joiner.onDone,
-    });
+      pool,
+    );
   } catch (error) {
     closePrepared();
     throw error;

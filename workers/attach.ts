@@ -7,6 +7,7 @@ import { receiveMessageOnPort } from 'node:worker_threads';
 import { AttachServer } from '../src/attach/server.ts';
 import { ContainerStdin } from '../src/attach/stdin.ts';
 import { Diag } from '../src/diag/diag.ts';
+import { runSteps, type Steps } from '../src/native/steps.ts';
 import { sys } from '../src/native/sys.ts';
 import type {
   AttachCounters,
@@ -20,13 +21,19 @@ import { Doorbell, declareAwake, declareSleep } from '../src/ring/doorbell.ts';
 import { ATTACH_CONSUMER, CLIENT_FDS_COUNT, CLIENT_FDS_OFFSET } from '../src/ring/layout.ts';
 
 export default function run(task: AttachTask): AttachResult {
+  return runSteps(sys, attachSteps(task));
+}
+
+/** A task as steps, for a thread that runs several (./shared.ts). */
+export function* attachSteps(task: AttachTask): Steps<AttachResult> {
+  const diag = new Diag(sys, task.diag);
   const words = new Int32Array(task.memory.buffer);
   const counters: AttachCounters = { clients: 0, sentBytes: 0, stdinBytes: 0, droppedStdinBytes: 0, stalledClients: 0 };
   const logDoorbell = new Doorbell(sys, task.logDoorbellFd);
   const source = new RingConsumer(task.memory, task.geometry.capacityBytes, ATTACH_CONSUMER, logDoorbell);
   const server = new AttachServer({
     sys,
-    diag: new Diag(sys, task.diag),
+    diag,
     bytes: new Uint8Array(task.memory.buffer),
     source,
     stdin: new ContainerStdin(sys, counters, () =>
@@ -43,5 +50,7 @@ export default function run(task: AttachTask): AttachResult {
     declareAwake: () => declareAwake(words, source.sleepsWord),
     nextMessage: () => receiveMessageOnPort(task.port)?.message as ToAttachWorker | undefined,
   });
-  return { why: server.run(), counters };
+  const why = yield* server.steps();
+  diag.close();
+  return { why, counters };
 }

@@ -9,6 +9,7 @@ import { loadKernel } from '../src/kernel/kernel.ts';
 import { newCounters } from '../src/log/counters.ts';
 import { createDriver } from '../src/log/drivers.ts';
 import { Pump, READ_BYTES } from '../src/log/pump.ts';
+import { runSteps, type Steps } from '../src/native/steps.ts';
 import { sys } from '../src/native/sys.ts';
 import type { FromLogWorker, LogCounters, LogTask, ToLogWorker } from '../src/proto/log-messages.ts';
 import { RingConsumer } from '../src/ring/consumer.ts';
@@ -17,6 +18,11 @@ import { ATTACH_CONSUMER, CONSUMER_COUNT, LOG_CONSUMER, Word } from '../src/ring
 import { RingProducer } from '../src/ring/producer.ts';
 
 export default function run(task: LogTask): LogCounters {
+  return runSteps(sys, logSteps(task));
+}
+
+/** A task as steps, for a thread that runs several (./shared.ts). */
+export function* logSteps(task: LogTask): Steps<LogCounters> {
   const { memory, geometry, port } = task;
   const counters = newCounters();
   const diag = new Diag(sys, task.diag);
@@ -45,7 +51,8 @@ export default function run(task: LogTask): LogCounters {
   });
   const ready: FromLogWorker = { kind: 'ready' };
   port.postMessage(ready);
-  pump.run();
+  yield* pump.steps();
   pump.close(task.syncLog);
+  diag.close();
   return counters;
 }

@@ -17,6 +17,7 @@ import {
   SOCK_CLOEXEC,
   SOCK_NONBLOCK,
 } from '../native/constants.ts';
+import { type PollRequest, runSteps, type Steps } from '../native/steps.ts';
 import type { Sys } from '../native/sys.ts';
 import { type AttachCounters, CLIENT_PACKET_MAX, type ToAttachWorker } from '../proto/attach-messages.ts';
 import { Client, type OutgoingRecord } from './client.ts';
@@ -77,6 +78,7 @@ export class AttachServer {
   readonly #noFds = new Int32Array(1);
   readonly #scratch = new Uint8Array(1);
   #pollSet = new Int32Array(2 * (FIRST_CLIENT_SLOT + 8));
+  readonly #request: PollRequest = { set: new Int32Array(0), count: 0, timeoutMs: 0 };
   /** The ring keeps records for us. */
   #admitted = false;
   #requested = false;
@@ -103,14 +105,19 @@ export class AttachServer {
    * Throws only for bugs: main then closes the clients' sockets and gives our place in the ring back.
    */
   run(): 'ended' | 'unused' {
-    const why = this.#serveAll();
+    return runSteps(this.#parts.sys, this.steps());
+  }
+
+  /** The same as steps, for a thread that runs several. */
+  *steps(): Steps<'ended' | 'unused'> {
+    const why = yield* this.#serveAll();
     for (const client of [...this.#clients]) this.#remove(client);
     if (why === 'ended') this.#parts.stdin.abandon();
     this.#parts.source.leave();
     return why;
   }
 
-  #serveAll(): 'ended' | 'unused' {
+  *#serveAll(): Steps<'ended' | 'unused'> {
     this.#takeMessages();
     // Main has asked the ring for us when the first client came. Asking again would forget what came since.
     this.#requested = true;
@@ -119,8 +126,8 @@ export class AttachServer {
       const progress = this.#sendAll();
       if (this.#finished()) return 'ended';
       if (this.#unused()) return 'unused';
-      if (++this.#roundsUnpolled >= ROUNDS_UNPOLLED_MAX) this.#poll(0);
-      else if (!progress) this.#wait();
+      if (++this.#roundsUnpolled >= ROUNDS_UNPOLLED_MAX) yield* this.#poll(0);
+      else if (!progress) yield* this.#wait();
     }
   }
 
@@ -197,19 +204,20 @@ export class AttachServer {
   }
 
   /** Sleeps until somebody has something for us. */
-  #wait(): void {
+  *#wait(): Steps<void> {
     this.#parts.declareSleep();
     // Records may have come before the flag was seen: look once more.
-    if (!this.#hasUnsent()) this.#poll(this.#timeoutMs());
+    if (!this.#hasUnsent()) yield* this.#poll(this.#timeoutMs());
     this.#parts.declareAwake();
   }
 
   /** Looks at everything but the ring. */
-  #poll(timeoutMs: number): void {
+  *#poll(timeoutMs: number): Steps<void> {
     this.#roundsUnpolled = 0;
-    const set = this.#fillPollSet();
-    const result = this.#parts.sys.poll(set, FIRST_CLIENT_SLOT + this.#clients.length, timeoutMs);
-    if (result < 0) throw new Error(`attach worker: poll: ${this.#parts.sys.strerror(result)}`);
+    this.#request.set = this.#fillPollSet();
+    this.#request.count = FIRST_CLIENT_SLOT + this.#clients.length;
+    this.#request.timeoutMs = timeoutMs;
+    yield this.#request;
     if (this.#revents(DOORBELL_SLOT) !== 0) {
       this.#parts.doorbell.take();
       this.#takeMessages();
@@ -250,7 +258,7 @@ export class AttachServer {
     return this.#admitted && this.#clients.some((client) => !client.blocked && client.position !== tail);
   }
 
-  #fillPollSet(): Int32Array {
+  #fillPollSet(): Int32Array<ArrayBuffer> {
     const slots = FIRST_CLIENT_SLOT + this.#clients.length;
     if (this.#pollSet.length < 2 * slots) this.#pollSet = new Int32Array(4 * slots);
     const { doorbell, listenFd, stdin } = this.#parts;

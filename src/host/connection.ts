@@ -26,15 +26,16 @@ export class Connection {
   readonly fd: number;
   readonly #sys: Sys;
   readonly #handler: ConnectionHandler;
-  readonly #bytes = new Uint8Array(HAND_OVER_MAX + 1);
+  readonly #bytes: Uint8Array;
   #watch: Watch | undefined;
   #silence: ReturnType<typeof setTimeout> | undefined;
   #session: Pick<Session, 'post'> | undefined;
   #handedOver = false;
   #open = true;
 
-  /** Takes a non-blocking connection over. */
-  constructor(sys: Sys, fd: number, handler: ConnectionHandler) {
+  /** Takes a non-blocking connection over. `scratch` holds HAND_OVER_MAX bytes and one more, and is used for one call each. */
+  constructor(sys: Sys, fd: number, scratch: Uint8Array, handler: ConnectionHandler) {
+    this.#bytes = scratch;
     this.#sys = sys;
     this.fd = fd;
     this.#handler = handler;

@@ -6,6 +6,7 @@
 
 import type { Diag } from '../diag/diag.ts';
 import { EAGAIN, EIO, POLLIN, POLLOUT } from '../native/constants.ts';
+import { type PollRequest, runSteps, type Steps } from '../native/steps.ts';
 import type { Sys } from '../native/sys.ts';
 import type { LogCounters, Source as SourcePlan, ToLogWorker } from '../proto/log-messages.ts';
 import type { Stream } from '../proto/stream.ts';
@@ -81,6 +82,7 @@ export class Pump {
   #sources: Source[] = [];
   /** (fd, events | revents << 16) pairs: the doorbell, the sources, then what stalled drivers wait for. */
   #pollSet: Int32Array<ArrayBuffer>;
+  readonly #request: PollRequest = { set: new Int32Array(0), count: 0, timeoutMs: 0 };
   #ending: Extract<ToLogWorker, { kind: 'end' }> | undefined;
   /** A claim failed: nothing is read until a consumer has released something. */
   #full = false;
@@ -94,11 +96,16 @@ export class Pump {
 
   /** Runs until main has said that the container is gone and what it left is written. Throws only for bugs. */
   run(): void {
+    runSteps(this.#parts.sys, this.steps());
+  }
+
+  /** The same as steps, for a thread that runs several. */
+  *steps(): Steps<void> {
     this.#feed.all(); // what a worker that died had read and not passed on
     this.#takeMessages();
     while (this.#ending === undefined) {
       const wasFull = this.#full;
-      this.#poll(this.#timeoutMs());
+      yield* this.#poll(this.#timeoutMs());
       this.#retryDrivers();
       if (this.#ready(0)) {
         this.#parts.doorbell.take();
@@ -121,7 +128,7 @@ export class Pump {
     this.#feed.close(sync);
   }
 
-  #poll(timeoutMs: number): void {
+  *#poll(timeoutMs: number): Steps<void> {
     const set = this.#pollSet;
     const asleep = this.#full;
     set[0] = this.#parts.doorbell.fd;
@@ -146,9 +153,11 @@ export class Pump {
         return;
       }
     }
-    const result = this.#parts.sys.poll(set, set.length / 2, timeoutMs);
+    this.#request.set = set;
+    this.#request.count = set.length / 2;
+    this.#request.timeoutMs = timeoutMs;
+    yield this.#request;
     if (asleep) this.#parts.declareAwake();
-    if (result < 0) throw new Error(`log worker: poll: ${this.#parts.sys.strerror(result)}`);
   }
 
   #ready(slot: number): boolean {

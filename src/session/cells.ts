@@ -431,6 +431,7 @@ export function abandon(session: Session): State {
   session.status = 128 + SIGKILL;
   if (session.runtimePid > 0) sys.kill(session.runtimePid, SIGKILL);
   if (session.containerPid > 0) reaper.forget(session.containerPid);
+  session.oom?.finish();
   stopExpecting(session);
   session.console?.close();
   session.stopListening?.();

@@ -18,7 +18,7 @@ import type {
 import { RingConsumer } from '../ring/consumer.ts';
 import { ATTACH_CONSUMER, CLIENT_FDS_COUNT, CLIENT_FDS_OFFSET } from '../ring/layout.ts';
 import type { LogWorker } from './log-worker.ts';
-import type { WorkerPool } from './pool.ts';
+import type { Pool } from './pool.ts';
 
 /** Deaths after which no other worker is started: clients are then left in the backlog. */
 const DEATHS_MAX = 3;
@@ -35,7 +35,7 @@ export interface AttachPlan {
 export class AttachWorker {
   readonly #sys: Sys;
   readonly #diag: Diag;
-  readonly #pool: WorkerPool;
+  readonly #pool: Pool;
   readonly #log: LogWorker;
   readonly #plan: AttachPlan;
   readonly #onLeft: () => void;
@@ -49,7 +49,7 @@ export class AttachWorker {
   #deaths = 0;
 
   /** `onLeft` is called each time a thread has left, or died: nobody listens for clients any longer. */
-  constructor(sys: Sys, diag: Diag, pool: WorkerPool, log: LogWorker, plan: AttachPlan, onLeft: () => void) {
+  constructor(sys: Sys, diag: Diag, pool: Pool, log: LogWorker, plan: AttachPlan, onLeft: () => void) {
     this.#sys = sys;
     this.#diag = diag;
     this.#pool = pool;

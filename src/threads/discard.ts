@@ -6,6 +6,8 @@
 import type { Socket } from 'node:net';
 
 const BUFFER_BYTES = 65536;
+/** Written by all, read by nobody. */
+let buffer: Buffer | undefined;
 
 export class Discard {
   readonly #sockets: readonly Socket[];
@@ -14,9 +16,10 @@ export class Discard {
   constructor(fds: readonly number[]) {
     // Loaded here: node:net takes 1 ms that only such a session should pay, and only after its runtime.
     const { Socket } = process.getBuiltinModule('node:net');
-    const buffer = Buffer.allocUnsafe(BUFFER_BYTES);
+    buffer ??= Buffer.allocUnsafe(BUFFER_BYTES);
+    const onread = { buffer, callback: () => true };
     this.#sockets = fds.map((fd) => {
-      const socket = new Socket({ fd, readable: true, writable: false, onread: { buffer, callback: () => true } });
+      const socket = new Socket({ fd, readable: true, writable: false, onread });
       socket.on('error', () => socket.destroy()); // EIO of a terminal: nobody has it open any longer
       return socket;
     });

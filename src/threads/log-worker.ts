@@ -29,7 +29,7 @@ import {
   memoryBytes,
   type RingGeometry,
 } from '../ring/layout.ts';
-import type { WorkerPool } from './pool.ts';
+import type { Pool } from './pool.ts';
 
 /** What a slow client may hold: several reads. And what a stalled log may: one long read and two short ones behind it. */
 const SOFT_BYTES = (3 << 19) + 4096;
@@ -54,7 +54,7 @@ export class LogWorker {
   readonly #sys: Sys;
   readonly #diag: Diag;
   readonly #plan: LogWorkerPlan;
-  readonly #pool: WorkerPool;
+  readonly #pool: Pool;
   readonly #onEnded: (counters: LogCounters | undefined) => void;
   /** What an attach worker needs to read the ring: the memory, its geometry, and both sides' doorbells. */
   readonly geometry: RingGeometry;
@@ -71,7 +71,7 @@ export class LogWorker {
   constructor(
     sys: Sys,
     diag: Diag,
-    pool: WorkerPool,
+    pool: Pool,
     plan: LogWorkerPlan,
     onEnded: (counters: LogCounters | undefined) => void,
   ) {

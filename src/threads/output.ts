@@ -10,7 +10,7 @@ import type { LogCounters, Source } from '../proto/log-messages.ts';
 import { type AttachPlan, AttachWorker } from './attach-worker.ts';
 import { Discard } from './discard.ts';
 import { LogWorker, type LogWorkerPlan } from './log-worker.ts';
-import { WorkerPool } from './pool.ts';
+import { type Pool, WorkerPool } from './pool.ts';
 
 /** How long the notice of the container's end waits for the clients: it usually comes after their last byte. */
 const CLIENTS_GRACE_MS = 1000;
@@ -20,7 +20,7 @@ export class Output {
   readonly #diag: Diag;
   readonly #plan: LogWorkerPlan;
   readonly #onEnded: (counters: LogCounters | undefined) => void;
-  #pool: WorkerPool | undefined;
+  #pool: Pool | undefined;
   #log: LogWorker | undefined;
   #attach: AttachWorker | undefined;
   #discard: Discard | undefined;
@@ -37,8 +37,18 @@ export class Output {
   readonly #onClosed: (() => void)[] = [];
   #counters: LogCounters | undefined;
 
-  /** Takes the fds of `plan` over. `onEnded` is called once, after {@link end}, when everything is written. */
-  constructor(sys: Sys, diag: Diag, plan: LogWorkerPlan, onEnded: (counters: LogCounters | undefined) => void) {
+  /**
+   * Takes the fds of `plan` over. `onEnded` is called once, after {@link end}, when everything is written.
+   * @param pool who runs the loops; absent = threads of our own.
+   */
+  constructor(
+    sys: Sys,
+    diag: Diag,
+    plan: LogWorkerPlan,
+    onEnded: (counters: LogCounters | undefined) => void,
+    pool?: Pool,
+  ) {
+    this.#pool = pool;
     this.#sys = sys;
     this.#diag = diag;
     this.#plan = plan;
@@ -128,7 +138,7 @@ export class Output {
     this.#discard = new Discard(copies);
   }
 
-  #thePool(): WorkerPool {
+  #thePool(): Pool {
     this.#pool ??= new WorkerPool();
     return this.#pool;
   }

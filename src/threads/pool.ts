@@ -6,14 +6,21 @@
 import { join } from 'node:path';
 import { Piscina } from 'piscina';
 import { libexecDir } from '../native/libexec.ts';
+import type { Role } from '../proto/shared-messages.ts';
 
-/** The roles of design section 3; each is one entry of workers/, bundled under its name. */
-export type Role = 'log' | 'attach';
+/** Entries of workers/, bundled under their names: the roles of design section 3, and both for many sessions. */
+type Entry = Role | 'shared';
+
+/** Whoever runs a session's loops; a thread each, or one for several. */
+export interface Pool {
+  /** The promise is settled when the loop has ended: its result, or why it died. */
+  run<Task, Result>(role: Role, task: Task, transfer: readonly MessagePortLike[]): Promise<Result>;
+}
 
 /** Young generation and stack of a worker: it allocates next to nothing once it runs. */
 const RESOURCE_LIMITS = { maxYoungGenerationSizeMb: 2, maxOldGenerationSizeMb: 32, stackSizeMb: 1 };
 
-export class WorkerPool {
+export class WorkerPool implements Pool {
   readonly #pool: Piscina;
 
   constructor() {
@@ -36,9 +43,9 @@ export class WorkerPool {
    * Starts a role's task on a thread of its own. The promise is settled when that thread is done: its result, or why it
    * died. Objects in `transfer` (ports) are the thread's afterwards.
    */
-  run<Task, Result>(role: Role, task: Task, transfer: readonly MessagePortLike[]): Promise<Result> {
+  run<Task, Result>(entry: Entry, task: Task, transfer: readonly MessagePortLike[]): Promise<Result> {
     return this.#pool.run(task, {
-      filename: join(libexecDir, `${role}.cjs`),
+      filename: join(libexecDir, `${entry}.cjs`),
       transferList: [...transfer] as never, // Piscina names the DOM's Transferable, which a Node port is not
     }) as Promise<Result>;
   }

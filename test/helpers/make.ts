@@ -66,6 +66,8 @@ export const PROGRAM_FILES: readonly string[] = [
   '0644 main.js',
   '0755 node',
   '0644 package.json',
+  '0644 shared.cjs',
+  '0644 shared.js',
   '0755 sys.node',
   '0644 threads.cache',
   '0644 threads.cjs',

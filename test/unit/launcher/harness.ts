@@ -26,7 +26,13 @@ const WARNINGS = ['-Wall', '-Wextra', '-Werror', '-Wshadow', '-Wformat=2', '-Wvl
 const LIMIT_MS = 20_000;
 
 /** What the launcher passes to Node, in front of the bundle. Source: NODE_FLAGS in native/launcher.c. */
-export const NODE_FLAGS = ['--disable-sigusr1', '--no-rehash-snapshot', '--v8-pool-size=1'] as const;
+export const NODE_FLAGS = [
+  '--disable-sigusr1',
+  '--no-rehash-snapshot',
+  '--v8-pool-size=1',
+  '--max-semi-space-size=1',
+  '--expose-gc',
+] as const;
 
 /** What a daemon must answer to for an exec to join it. */
 export const BUILD_ID = 'test-build';
