@@ -253,14 +253,26 @@ static long now_ms(void)
 	return now.tv_sec * 1000L + now.tv_nsec / 1000000L;
 }
 
-static void wait_for_answer(int fd)
+static void wait_for_answer(int fd, long deadline_ms)
 {
 	struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
-	long deadline = now_ms() + JOIN_LIMIT_MS, left;
+	long left;
 
-	while ((left = deadline - now_ms()) > 0)
+	while ((left = deadline_ms - now_ms()) > 0)
 		if (poll(&poll_fd, 1, (int)left) > 0)
 			return;
+}
+
+/*
+ * The daemon has said that it is there. Before that nothing is sent: fds that wait in the queue of a daemon that hangs
+ * would keep the caller waiting for their end.
+ */
+static bool is_awake(int fd, long deadline_ms)
+{
+	char letter = 0;
+
+	wait_for_answer(fd, deadline_ms);
+	return recv(fd, &letter, 1, MSG_DONTWAIT) == 1 && letter == 'G';
 }
 
 /*
@@ -292,16 +304,17 @@ static bool receive_answer(int fd, struct joined *joined)
 bool join_session(const struct entry *entry, struct joined *joined)
 {
 	const char *wish = getenv("CONMON_SESSIONS");
-	const char *id = wish != NULL && strcmp(wish, "on") == 0 ? guess_container(entry->argc, entry->argv) : NULL;
+	const char *id = wish == NULL || strcmp(wish, "off") != 0 ? guess_container(entry->argc, entry->argv) : NULL;
 
 	if (id == NULL)
 		return false;
 	int fd = connect_to_daemon(id);
 	if (fd == -1)
 		return false;
-	bool taken = hand_over_to(fd, entry);
+	long deadline_ms = now_ms() + JOIN_LIMIT_MS;
+	bool taken = is_awake(fd, deadline_ms) && hand_over_to(fd, entry);
 	if (taken) {
-		wait_for_answer(fd);
+		wait_for_answer(fd, deadline_ms);
 		taken = receive_answer(fd, joined);
 	}
 	if (!taken || joined->fd == -1)

@@ -298,7 +298,7 @@ class Execs {
 
   /** Lets them come, once the container's runtime has been started. Their code is loaded for the first one. */
   welcome(container: Session, diag: Diag): void {
-    if (process.env['CONMON_SESSIONS'] !== 'on' || container.state === 'ending' || container.state === 'ended') return;
+    if (process.env['CONMON_SESSIONS'] === 'off' || container.state === 'ending' || container.state === 'ended') return;
     try {
       const socket = new SessionSocket(sys, container.parts.options.cid, process.env['XDG_RUNTIME_DIR']);
       this.#socket = socket;

@@ -1,11 +1,11 @@
 /**
- * One launcher's connection to the session socket: its one message with the hand-over, our answer, and with --sync what
- * both say until the session has ended. It judges nothing; main thread; never waits (docs/adr/0035-sessions.md).
+ * One launcher's connection to the session socket: our word that we are there, its one message with the hand-over, our
+ * answer, and with --sync what both say until the session has ended. It judges nothing; main thread; never waits (docs/adr/0035-sessions.md).
  */
 
 import { EAGAIN, MSG_DONTWAIT, MSG_NOSIGNAL, SIGINT, SIGQUIT, SIGTERM } from '../native/constants.ts';
 import type { Sys, Watch } from '../native/sys.ts';
-import { ENDED, ENTRY_FDS_MAX, HAND_OVER_MAX, OWN_FDS, TAKEN_LEAVE, TAKEN_STAY } from '../session/hand-over.ts';
+import { ENDED, ENTRY_FDS_MAX, GO, HAND_OVER_MAX, OWN_FDS, TAKEN_LEAVE, TAKEN_STAY } from '../session/hand-over.ts';
 import type { Session } from '../session/session.ts';
 
 /** A launcher gives up after a second; one that has not said anything by then never will. */
@@ -41,17 +41,17 @@ export class Connection {
     this.#handler = handler;
   }
 
-  /** The hand-over is usually there already. */
+  /**
+   * Asks for the hand-over: the caller's fds must not wait in the queue of a daemon that hangs, since the caller waits for
+   * their end.
+   */
   start(): void {
-    this.#read();
-    if (!this.#open || this.#handedOver) return;
+    const go = Uint8Array.of(GO.charCodeAt(0));
     const watch = this.#sys.watch(this.fd, () => this.#read());
-    if (typeof watch === 'number') {
-      this.close();
-      return;
-    }
-    this.#watch = watch;
-    this.#silence = setTimeout(() => this.close(), SILENCE_MS);
+    if (typeof watch !== 'number') this.#watch = watch;
+    const sent = this.#sys.sendmsg(this.fd, go, 0, 1, NO_FDS, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (sent !== 1 || this.#watch === undefined) this.close();
+    else this.#silence = setTimeout(() => this.close(), SILENCE_MS);
   }
 
   /**
@@ -75,6 +75,7 @@ export class Connection {
 
   /** Tells the launcher that waits the session's status, its own from now on. */
   end(status: number): void {
+    if (!this.#open) return; // the number may be another file's by now
     const message = Uint8Array.of(ENDED.charCodeAt(0), status & 0xff);
     this.#sys.sendmsg(this.fd, message, 0, message.length, NO_FDS, MSG_DONTWAIT | MSG_NOSIGNAL);
     this.close();

@@ -18,6 +18,7 @@ export const OWN_FDS = 3;
 const BLOCK_MAX = 16 << 20;
 
 /** Letters that begin a message to the launcher. */
+export const GO = 'G';
 export const TAKEN_LEAVE = 'R';
 export const TAKEN_STAY = 'S';
 export const ENDED = 'E';

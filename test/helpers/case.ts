@@ -68,11 +68,26 @@ export class Case {
   }
 }
 
+/** Tests of execs: ours keeps their promises with a conmon for each exec, and with execs that join the container's. */
+const ABOUT_EXECS = /\/exec[^/]*\.test\.ts$/.test(process.argv[1] ?? '');
+
+/** The monitors, ours twice where execs in real containers are tested. */
+function variants(options: PromiseOptions): readonly Monitor[] {
+  return monitors().flatMap((monitor): readonly Monitor[] => {
+    if (monitor.name !== 'ours' || !ABOUT_EXECS || options.runtimes === undefined) return [monitor];
+    return [
+      { ...monitor, sessions: 'off' },
+      { ...monitor, sessions: 'on' },
+    ];
+  });
+}
+
 /** Declares a promise, `title`, and how it is checked. */
 export function promise(title: string, options: PromiseOptions, check: (c: Case) => Promise<void>): void {
-  for (const monitor of monitors()) {
+  for (const monitor of variants(options)) {
     for (const runtimeName of options.runtimes ?? [undefined]) {
-      const name = `${title} [${runtimeName === undefined ? monitor.name : `${monitor.name}, ${runtimeName}`}]`;
+      const words = [monitor.name, runtimeName, monitor.sessions === 'on' ? 'joined' : undefined];
+      const name = `${title} [${words.filter((word) => word !== undefined).join(', ')}]`;
       const excluded = options.excludes?.[monitor.name];
       if (excluded !== undefined) {
         t.comment(`${name}: not run, ${excluded}`);

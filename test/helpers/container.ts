@@ -9,7 +9,7 @@ import { promisify } from 'node:util';
 import { type ProcessOptions, writeBundle } from './bundle.ts';
 import { ConmonProcess, type SyncMessage } from './conmon.ts';
 import { type K8sLog, readLog } from './k8s-log.ts';
-import type { Monitor } from './monitors.ts';
+import { type Monitor, ownEnvironment } from './monitors.ts';
 import { isRunning } from './proc.ts';
 import { installFake, type Runtime } from './runtimes.ts';
 import { waitFor, within } from './wait.ts';
@@ -104,7 +104,13 @@ export class Container {
     const style = options.style ?? 'crio';
     this.args = [...this.#engineArgs(style, options, name), ...(options.args ?? [])];
     const engineEnv = style === 'crio' ? crioEnv() : { ...podmanEnv(workspace), TMPDIR: this.tmpDir };
-    const env: Record<string, string> = { ...engineEnv, _OCI_SYNCPIPE: '3', _OCI_STARTPIPE: '4', ...options.env };
+    const env: Record<string, string> = {
+      ...engineEnv,
+      _OCI_SYNCPIPE: '3',
+      _OCI_STARTPIPE: '4',
+      ...ownEnvironment(monitor),
+      ...options.env,
+    };
     if (options.ownTmpDir) {
       env['TMPDIR'] = this.tmpDir;
     }

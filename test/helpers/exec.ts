@@ -8,6 +8,7 @@ import type { Case } from './case.ts';
 import { ConmonProcess, type Ended } from './conmon.ts';
 import { type Container, crioEnv, podmanEnv } from './container.ts';
 import { type K8sLog, readLog } from './k8s-log.ts';
+import { ownEnvironment } from './monitors.ts';
 import { isRunning } from './proc.ts';
 import { installFake } from './runtimes.ts';
 import { waitFor, within } from './wait.ts';
@@ -55,6 +56,7 @@ export class Exec {
   readonly conmon: ConmonProcess;
   readonly args: readonly string[];
   readonly #key: string;
+  readonly #joins: boolean;
 
   constructor(c: Case, container: ExecTarget, options: ExecOptions) {
     const name = `e${execs++}`;
@@ -68,6 +70,8 @@ export class Exec {
     this.persistDir = workspace.directory(name, 'persist');
     this.socketDir = workspace.directory(name, 'sock');
     this.conmonPidfile = `${this.dir}/conmon-pidfile`;
+    const sessions = options.env?.['CONMON_SESSIONS'] ?? c.monitor.sessions;
+    this.#joins = sessions === 'on' && options.fake === undefined;
     this.#key = style === 'podman' ? 'data' : 'exit_code';
     const fake = typeof options.fake === 'function' ? options.fake(this) : options.fake;
     this.runtimePath = fake === undefined ? container.runtimePath : installFake(`${this.dir}/runtime`, fake);
@@ -85,6 +89,7 @@ export class Exec {
         _OCI_SYNCPIPE: '3',
         _OCI_STARTPIPE: '4',
         ...(options.attach ? { _OCI_ATTACHPIPE: '5' } : {}),
+        ...ownEnvironment(c.monitor),
         ...options.env,
       },
       cwd: workspace.dir,
@@ -127,7 +132,9 @@ export class Exec {
     const bundle = workspace.directory(this.dir.slice(workspace.dir.length + 1), 'bundle');
     return [
       ...['--api-version', '1', '-u', this.id, '-b', bundle, ...common, '-l', 'none', '--full-attach', '--syslog'],
-      ...['--exit-dir', this.exitDir, '--persist-dir', this.persistDir, '--conmon-pidfile', this.conmonPidfile],
+      ...['--exit-dir', this.exitDir, '--persist-dir', this.persistDir],
+      // An exec that joins has no conmon whose pid could be told; Podman does not ask for it either.
+      ...(this.#joins ? [] : ['--conmon-pidfile', this.conmonPidfile]),
       ...(options.attach ? ['--exec-attach'] : []),
       ...exitCommand,
     ];
@@ -166,8 +173,11 @@ export class Exec {
     return this.conmon.unread;
   }
 
-  /** Waits until the daemon of a session without --sync is gone. */
+  /** Waits until the daemon of a session without --sync is gone; one that has joined has none of its own. */
   async daemonGone(timeoutMs?: number): Promise<void> {
+    if (this.#joins) {
+      return;
+    }
     const pid = Number(readFileSync(this.conmonPidfile, 'latin1'));
     await waitFor('conmon to end', () => !isRunning(pid), timeoutMs === undefined ? {} : { timeoutMs });
   }

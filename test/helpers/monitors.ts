@@ -15,6 +15,13 @@ export interface Monitor {
   readonly path: string;
   /** X.Y.Z as `--version` prints it. */
   readonly version: string;
+  /** CONMON_SESSIONS for its containers and execs; absent = not set. */
+  readonly sessions?: 'on' | 'off';
+}
+
+/** What a monitor is to find in its environment besides the engine's. */
+export function ownEnvironment({ sessions }: Monitor): Readonly<Record<string, string>> {
+  return sessions === undefined ? {} : { CONMON_SESSIONS: sessions };
 }
 
 const C_CONMON = '/usr/bin/conmon';
