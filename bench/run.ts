@@ -2,7 +2,7 @@
 // Main thread only. `node bench/run.ts --help`; `make bench`, `make bench-quick`.
 
 import { constants } from 'node:fs';
-import { access, mkdtemp, rm } from 'node:fs/promises';
+import { access, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -11,8 +11,9 @@ import { hideBin } from 'yargs/helpers';
 import type { Environment, Failure, Sample, Scenario, Step } from './harness/environment.ts';
 import { startMonitor } from './harness/monitor.ts';
 import { buildPrograms, projectRoot } from './harness/native.ts';
+import { htmlReport } from './report/html.ts';
 import { describeMachine, formatMachine } from './report/machine.ts';
-import { appendResult, resultPath } from './report/ndjson.ts';
+import { appendResult, parseResults, type Results, resultPath } from './report/ndjson.ts';
 import { clock, estimateLeftMs, terminalProgress } from './report/progress.ts';
 import { formatTable } from './report/table.ts';
 import { scenarios } from './scenarios/all.ts';
@@ -32,6 +33,7 @@ const options = yargs(hideBin(process.argv))
   .option('ours', { type: 'string', default: join(projectRoot, 'bin', 'conmon'), describe: 'the conmon under test' })
   .option('rival', { type: 'string', default: '/usr/bin/conmon', describe: 'the conmon to compare with' })
   .option('pairs', { type: 'number', describe: 'pairs of runs for each row (default: by scenario)' })
+  .option('report', { type: 'string', describe: 'measure nothing: tables and HTML again from this .ndjson file' })
   .option('dir', { type: 'string', default: tmpdir(), describe: 'where logs are written: a real disk' })
   .strict()
   .help()
@@ -40,6 +42,12 @@ const options = yargs(hideBin(process.argv))
 process.exitCode = await main();
 
 async function main(): Promise<number> {
+  if (options.report !== undefined) {
+    const results = parseResults(await readFile(options.report, 'utf8'));
+    process.stdout.write(`${formatMachine(results.machine)}\n`);
+    await present(results, options.report);
+    return results.failures.length > 0 ? 1 : 0;
+  }
   const stop = new AbortController();
   process.on('SIGINT', () => stop.abort(new Error('interrupted')));
   process.on('SIGTERM', () => stop.abort(new Error('terminated')));
@@ -80,16 +88,23 @@ async function bench(environment: Environment): Promise<number> {
   const complete = await runSteps(environment, chosen, resultsFile, samples, failures);
   appendResult(resultsFile, { type: 'end', at: new Date().toISOString(), complete });
 
-  for (const scenario of chosen) {
-    for (const table of scenario.tables(samples)) process.stdout.write(`${formatTable(table)}\n`);
-  }
-  for (const { scenario, variant, subject, failure } of failures) {
-    process.stdout.write(`FAILED, does not count: ${scenario}, ${variant}, ${subject}: ${failure}\n`);
-  }
-  if (!complete) process.stdout.write('Interrupted: the tables show what had been measured until then.\n');
+  await present({ mode, machine, complete, samples, failures }, resultsFile);
   process.stdout.write(`${clock(performance.now() - began)} min; samples in ${resultsFile}\n`);
   if (!complete) return exitInterrupted;
   return failures.length > 0 ? 1 : 0;
+}
+
+/** Prints all tables and writes the HTML report beside the samples. */
+async function present(results: Results, resultsFile: string): Promise<void> {
+  const tables = scenarios.flatMap((scenario) => scenario.tables(results.samples));
+  for (const table of tables) process.stdout.write(`${formatTable(table)}\n`);
+  for (const { scenario, variant, subject, failure } of results.failures) {
+    process.stdout.write(`FAILED, does not count: ${scenario}, ${variant}, ${subject}: ${failure}\n`);
+  }
+  if (!results.complete) process.stdout.write('Interrupted: the tables show what had been measured until then.\n');
+  const htmlFile = `${resultsFile.replace(/\.ndjson$/, '')}.html`;
+  await writeFile(htmlFile, htmlReport({ ...results, tables }));
+  process.stdout.write(`report in ${htmlFile}\n`);
 }
 
 /** Runs all steps into `samples` and `failures`. @returns false when it was interrupted. */

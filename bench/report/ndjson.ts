@@ -1,5 +1,5 @@
 // The results as they come: one JSON object a line in bench/results/DATE-MODE.ndjson.
-// Main thread only; each line is written at once, so that an interrupted bench leaves what it has.
+// Main thread only; each line is written at once, so that an interrupted bench leaves what it has. And read back.
 
 import { appendFileSync, mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -21,4 +21,31 @@ export function resultPath(date: string, mode: string): string {
 export function appendResult(path: string, line: ResultLine): void {
   mkdirSync(dirname(path), { recursive: true });
   appendFileSync(path, `${JSON.stringify(line)}\n`);
+}
+
+/** What a file of results says. */
+export interface Results {
+  readonly mode: string;
+  readonly machine: Machine;
+  readonly samples: readonly Sample[];
+  readonly failures: readonly Failure[];
+  /** Whether all that was planned was run; a file without its last line was cut short. */
+  readonly complete: boolean;
+}
+
+/** Reads what {@link appendResult} wrote. Throws when the header is missing or a line is no JSON. */
+export function parseResults(text: string): Results {
+  const lines = text
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line) as ResultLine); // our own file: its shape is ResultLine
+  const header = lines.find((line) => line.type === 'header');
+  if (header === undefined) throw new Error('no header: not a result of the bench');
+  return {
+    mode: header.mode,
+    machine: header,
+    samples: lines.filter((line) => line.type === 'sample'),
+    failures: lines.filter((line) => line.type === 'failure'),
+    complete: lines.some((line) => line.type === 'end' && line.complete),
+  };
 }
