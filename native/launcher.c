@@ -35,9 +35,15 @@
 #define NODE_FLAGS "--disable-sigusr1", "--no-rehash-snapshot", "--v8-pool-size=1", "--max-semi-space-size=1", "--expose-gc",
 #endif
 
-/* Environment settings of our own for Node, as "NAME=value"; every item ends in a comma. */
+/*
+ * Environment settings of our own for Node, as "NAME=value"; every item ends in a comma. One malloc arena, trimmed: nothing
+ * on the data path allocates. No io_uring: libuv opens one for each loop, and nothing here uses it. Figures:
+ * docs/adr/0029-malloc-and-io-uring.md.
+ */
 #ifndef NODE_SETTINGS
-#define NODE_SETTINGS
+#define NODE_SETTINGS                                                                                                  \
+	"GLIBC_TUNABLES=glibc.malloc.arena_max=1:glibc.malloc.trim_threshold=65536:glibc.malloc.top_pad=0",             \
+		"UV_USE_IO_URING=0",
 #endif
 
 /* Linux 6.3; an older kernel refuses it with EINVAL, a system with vm.memfd_noexec=2 refuses to do without. */

@@ -5,8 +5,19 @@ import { NODE_FLAGS, promise, strings } from './harness.ts';
 
 const latin1 = (values: readonly (string | Buffer)[]) => strings(values).toString('latin1');
 
-/** The environment of Node without the launcher's own entry. */
-const passed = (entries: readonly string[]) => entries.filter((entry) => !entry.startsWith('CONMON_LAUNCHER='));
+/** What the launcher sets for Node, whatever the caller has (docs/adr/0029-malloc-and-io-uring.md). */
+const SETTINGS = [
+  'GLIBC_TUNABLES=glibc.malloc.arena_max=1:glibc.malloc.trim_threshold=65536:glibc.malloc.top_pad=0',
+  'UV_USE_IO_URING=0',
+];
+
+/** The environment of Node without the launcher's own entries, which come last. Throws when its settings are not there. */
+function passed(entries: readonly string[]): readonly string[] {
+  const own = entries.filter((entry) => !entry.startsWith('CONMON_LAUNCHER='));
+  if (String(own.slice(-SETTINGS.length)) !== String(SETTINGS))
+    throw new Error(`settings: ${own.slice(-SETTINGS.length)}`);
+  return own.slice(0, -SETTINGS.length);
+}
 
 const EVIL = [
   'NODE_OPTIONS=--require=/evil.js',
@@ -166,7 +177,7 @@ promise(
     const outcome = await it.run({ env: EVIL });
     t.match(outcome, { status: 0, stdout: '', stderr: '' });
     const [env, execArgv] = JSON.parse(readFileSync(report, 'utf8'));
-    t.same(Object.keys(env), ['CONMON_LAUNCHER']);
+    t.same(Object.keys(env).sort(), ['CONMON_LAUNCHER', 'GLIBC_TUNABLES', 'UV_USE_IO_URING']);
     t.same(execArgv, [...NODE_FLAGS]);
   },
   ['static'],
