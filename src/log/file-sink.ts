@@ -79,16 +79,21 @@ export class FileSink {
       this.#state[DriverField.sizeBytes] = stat.size;
       this.#state[DriverField.totalBytes] = stat.size;
     }
-    // A thread that died took the rest of the record with it; the line must end all the same.
-    if (this.#state[DriverField.fragmentBytes] === REST_OWED) this.#rest = Uint8Array.of(NEWLINE);
+    const fragment = this.#state[DriverField.fragmentBytes] ?? 0;
+    // A thread that died took the rest of the record with it, or was telling of a loss; the line must end all the same.
+    if (fragment === REST_OWED || (fragment > 0 && parts.loss.owed)) {
+      this.#state[DriverField.fragmentBytes] = REST_OWED;
+      this.#rest = Uint8Array.of(NEWLINE);
+    }
     this.#stalled = parts.loss.failing || parts.loss.owed || this.#rest !== undefined;
   }
 
   /**
    * Writes whole records, `memory[offset..offset + length]`, within the limits: a file that would pass its maximum is
-   * replaced first, between two records; beyond the global maximum nothing is written.
-   * @returns how many bytes it is done with, a number of whole records. Fewer than `length`: the sink is stalled, and the
-   * caller hands in the rest again after {@link retry}, or gives it up with {@link drop}.
+   * replaced first, between two records; beyond the global maximum nothing is written. At most one write(2) a call, so
+   * that the caller can note what it is told before anything else happens: who takes over writes no record twice.
+   * @returns how many bytes it is done with, a number of whole records, perhaps 0. The caller hands in the rest again: at
+   * once, or when the sink is {@link stalled} after {@link retry}; or it gives it up with {@link drop}.
    */
   write(memory: Uint8Array, offset: number, length: number): number {
     if (this.#stalled || (this.#parts.loss.owed && !this.#tellLoss())) return 0;
@@ -175,14 +180,19 @@ export class FileSink {
   #tellLoss(): boolean {
     const { loss, notice } = this.#parts;
     const record = notice(loss.text());
-    const told = this.#put(record, 0, record.length) === record.length;
+    while (!this.#stalled)
+      if (this.#put(record, 0, record.length) === record.length) {
+        loss.recovered();
+        return true;
+      }
     const begun = this.#state[DriverField.fragmentBytes] ?? 0;
-    if (!told && begun === 0) return false;
-    loss.recovered();
-    if (told) return true;
-    this.#rest = record.subarray(begun);
-    this.#state[DriverField.fragmentBytes] = REST_OWED;
-    this.#account(record.length);
+    if (begun > 0) {
+      // It could not be taken back: from here on it is a record like any whose end is owed.
+      this.#rest = record.subarray(begun);
+      this.#state[DriverField.fragmentBytes] = REST_OWED;
+      this.#account(record.length);
+      loss.recovered();
+    }
     return false;
   }
 
@@ -222,23 +232,17 @@ export class FileSink {
   }
 
   #put(memory: Uint8Array, offset: number, length: number): number {
-    const end = offset + length;
-    for (let at = offset; at < end; ) {
-      const allowed = this.#withinGlobal(memory, at, end);
-      if (allowed === at) {
-        this.#parts.counters.beyondLimitBytes += end - at;
-        break;
-      }
-      const cut = this.#withinFile(memory, at, allowed);
-      if (cut === at) {
-        if (!this.#makeRoom(memory, at)) return at - offset;
-        continue;
-      }
-      const done = this.#writeOut(memory, at, cut - at);
-      at += done;
-      if (this.#stalled) return at - offset;
+    const allowed = this.#withinGlobal(memory, offset, offset + length);
+    if (allowed === offset) {
+      this.#parts.counters.beyondLimitBytes += length;
+      return length;
     }
-    return length;
+    let cut = this.#withinFile(memory, offset, allowed);
+    while (cut === offset) {
+      if (!this.#makeRoom(memory, offset)) return 0;
+      cut = this.#withinFile(memory, offset, allowed);
+    }
+    return this.#writeOut(memory, offset, cut - offset);
   }
 
   /** Up to where the global maximum allows: the record that reaches it is the last one (conmon.8, --log-global-size-max). */
@@ -279,35 +283,35 @@ export class FileSink {
     return false;
   }
 
-  /** @returns how many bytes of whole records are in the file now; fewer than `length` when it is stalled. */
+  /** One write. @returns how many bytes of whole records are in the file now. */
   #writeOut(memory: Uint8Array, offset: number, length: number): number {
-    const { sys, counters } = this.#parts;
-    let written = this.#state[DriverField.fragmentBytes] ?? 0;
-    while (written < length) {
-      const result = sys.write(this.#fd, memory, offset + written, length - written);
-      counters.writes++;
-      if (result <= 0) return this.#stall(memory, offset, written, result);
-      written += result;
+    const { sys, counters, loss } = this.#parts;
+    const begun = this.#state[DriverField.fragmentBytes] ?? 0;
+    const result = sys.write(this.#fd, memory, offset + begun, length - begun);
+    counters.writes++;
+    if (result <= 0) {
+      this.#stall(begun, result);
+      return 0;
     }
-    this.#state[DriverField.fragmentBytes] = 0;
-    this.#account(length);
-    if (this.#parts.loss.failing) this.#parts.loss.recovered();
-    this.#backoff.reset();
-    return length;
+    const written = begun + result;
+    const whole = written === length ? length : memory.lastIndexOf(NEWLINE, offset + written - 1) + 1 - offset;
+    const kept = Math.max(whole, 0);
+    this.#state[DriverField.fragmentBytes] = written - kept;
+    this.#account(kept);
+    // Room for half a record, which is taken back, is none.
+    if (kept > 0) this.#backoff.reset();
+    if (loss.failing && written === length) loss.recovered();
+    return kept;
   }
 
-  /** A write failed. Keeps the records that are in whole; the beginning of one more is taken back, where that can be. */
-  #stall(memory: Uint8Array, offset: number, written: number, result: number): number {
-    const whole = written === 0 ? 0 : memory.lastIndexOf(NEWLINE, offset + written - 1) + 1 - offset;
-    const kept = Math.max(whole, 0);
-    this.#account(kept);
-    this.#state[DriverField.fragmentBytes] = this.#takeBack(written - kept, result);
+  /** A write failed. The beginning of a record that is in the file is taken back, where that can be. */
+  #stall(begunBytes: number, result: number): void {
+    this.#state[DriverField.fragmentBytes] = this.#takeBack(begunBytes, result);
     this.#stalled = true;
     this.#errno = result === 0 ? EIO : result;
     this.#backoff.fail(this.#errno, this.#now());
     // A FIFO that is full has a reader who is slow: nothing is wrong until something must be dropped.
     if (result !== EAGAIN) this.#parts.loss.fail(this.#errno);
-    return kept;
   }
 
   /** Off the end of the file as it is now: somebody may have emptied it meanwhile. @returns what had to stay. */
@@ -333,7 +337,7 @@ export class FileSink {
       if (result === EPIPE) break;
       if (result <= 0) {
         this.#rest = rest.subarray(at);
-        this.#stall(rest, 0, 0, result);
+        this.#stall(0, result);
         this.#state[DriverField.fragmentBytes] = REST_OWED;
         return false;
       }

@@ -151,12 +151,10 @@ export class RecordFile implements LogDriver {
   #flush(lane: Lane): boolean {
     const { sink, state } = this.#parts;
     const closedEnd = this.#closedEnd(lane);
-    const done = state[lane.doneField] ?? 0;
-    const from = lane.outStart + done;
-    if (closedEnd > from) {
-      const written = sink.write(this.#bytes, from, closedEnd - from);
-      state[lane.doneField] = done + written;
-      if (from + written < closedEnd) return false;
+    for (let from = lane.outStart + (state[lane.doneField] ?? 0); from < closedEnd; ) {
+      from += sink.write(this.#bytes, from, closedEnd - from);
+      state[lane.doneField] = from - lane.outStart;
+      if (sink.stalled && from < closedEnd) return false;
     }
     this.#compact(lane, closedEnd);
     return true;

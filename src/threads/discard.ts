@@ -10,6 +10,8 @@ const BUFFER_BYTES = 65536;
 let buffer: Buffer | undefined;
 
 export class Discard {
+  /** How much it has thrown away. */
+  bytes = 0;
   readonly #sockets: readonly Socket[];
 
   /** Takes over non-blocking fds. */
@@ -17,7 +19,11 @@ export class Discard {
     // Loaded here: node:net takes 1 ms that only such a session should pay, and only after its runtime.
     const { Socket } = process.getBuiltinModule('node:net');
     buffer ??= Buffer.allocUnsafe(BUFFER_BYTES);
-    const onread = { buffer, callback: () => true };
+    const callback = (length: number): boolean => {
+      this.bytes += length;
+      return true;
+    };
+    const onread = { buffer, callback };
     this.#sockets = fds.map((fd) => {
       const socket = new Socket({ fd, readable: true, writable: false, onread });
       socket.on('error', () => socket.destroy()); // EIO of a terminal: nobody has it open any longer

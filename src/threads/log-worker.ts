@@ -7,6 +7,9 @@ import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import type { Diag, DiagPlan } from '../diag/diag.ts';
 import { ConmonError, errorText } from '../diag/error.ts';
 import { createMemory } from '../kernel/kernel.ts';
+import { DriverField, driverState } from '../log/driver-state.ts';
+import { Loss } from '../log/loss.ts';
+import { replacement } from '../log/rotation.ts';
 import type { Sys } from '../native/sys.ts';
 import type {
   DriverTarget,
@@ -28,6 +31,7 @@ import {
   LOG_CONSUMER,
   memoryBytes,
   type RingGeometry,
+  Word,
 } from '../ring/layout.ts';
 import type { Pool } from './pool.ts';
 
@@ -39,8 +43,9 @@ const CAPACITY_BYTES = 1 << 22;
 const OUTPUT_BYTES = 5 << 18;
 /** Output areas of one file: stdout's and stderr's. */
 const OUTPUTS_A_TARGET = 2;
-/** Deaths after which the worker is not started again. */
+/** Deaths after which the worker is not started again, unless the last one had lived for a while. */
 const DEATHS_MAX = 3;
+const STEADY_MS = 60_000;
 
 export interface LogWorkerPlan {
   readonly targets: readonly DriverTarget[];
@@ -65,6 +70,8 @@ export class LogWorker {
   /** What the thread was told; one that takes over is told again. */
   readonly #told: ToLogWorker[] = [];
   #deaths = 0;
+  #startedMs = 0;
+  #lost = false;
   #closed = false;
 
   /** Takes the fds of `plan` over. `onEnded` is called once: with the totals, or without when the worker was lost for good. */
@@ -110,8 +117,18 @@ export class LogWorker {
     for (const { fd } of [this.doorbell, this.attachDoorbell]) this.#sys.close(fd);
   }
 
+  /** An engine waits for the new file without a limit: it gets one also when nobody is left to write to it. */
   reopen(): void {
-    this.#tell({ kind: 'reopen' });
+    if (!this.#lost) {
+      this.#tell({ kind: 'reopen' });
+      return;
+    }
+    for (const target of this.#plan.targets) {
+      if (target.driver === 'journald') continue;
+      const fd = replacement(this.#sys, target.path, this.#plan.rotation).advance();
+      if (fd >= 0) this.#sys.close(fd);
+      else this.#diag.warn(`Failed to reopen log file ${target.path}: ${this.#sys.strerror(fd)}`);
+    }
   }
 
   end(drain: boolean): void {
@@ -128,6 +145,7 @@ export class LogWorker {
   #start(): void {
     const { port1, port2 } = new MessageChannel();
     this.#port = port1;
+    this.#startedMs = performance.now();
     port1.on('message', (message: FromLogWorker) => this.#heard(message));
     // The task's promise keeps the process alive, and that alone.
     port1.unref();
@@ -154,11 +172,30 @@ export class LogWorker {
   }
 
   #died(error: unknown): void {
+    if (performance.now() - this.#startedMs > STEADY_MS) this.#deaths = 0;
     this.#deaths++;
     this.#diag.error(`log worker died (${this.#deaths} of ${DEATHS_MAX}): ${errorText(error)}`);
     this.#port?.close();
-    if (this.#deaths < DEATHS_MAX) this.#start();
-    else this.#finish(undefined);
+    if (this.#deaths < DEATHS_MAX) {
+      this.#start();
+      return;
+    }
+    this.#lost = true;
+    this.#tellLost();
+    this.#finish(undefined);
+  }
+
+  /** Nobody writes the logs any longer: what they lack so far. What comes from now on is counted by who discards it. */
+  #tellLost(): void {
+    const words = new Int32Array(this.memory.buffer);
+    const tail = Atomics.load(words, Word.tail) >>> 0;
+    this.#plan.targets.forEach((target, index) => {
+      const state = driverState(this.memory, index);
+      const name = target.driver === 'journald' ? 'journald' : target.path;
+      const unwritten = (tail - (state[DriverField.position] ?? 0)) >>> 0;
+      this.#diag.error(`log ${name} ends here: its worker is lost, with about ${unwritten} bytes that it had read`);
+      new Loss(this.#sys, this.#diag, name, state).report();
+    });
   }
 
   #finish(counters: LogCounters | undefined): void {

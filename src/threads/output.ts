@@ -107,6 +107,8 @@ export class Output {
   end(drain: boolean): void {
     this.#ended = true;
     this.#discard?.close();
+    if (this.#log && this.#discard && this.#discard.bytes > 0 && this.#plan.targets.length > 0)
+      this.#diag.warn(`at least ${this.#discard.bytes} bytes of output were thrown away: the log worker was lost`);
     this.#attach?.end();
     this.#log?.end(drain);
     this.#tellEnded();

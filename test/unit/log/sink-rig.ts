@@ -104,11 +104,13 @@ export class Disk {
   }
 
   #flush(): void {
-    const text = Buffer.from(this.held, 'latin1');
-    if (text.length === 0) return;
-    const memory = Buffer.concat([Buffer.from('before\n'), text, Buffer.from('\nbehind')]);
-    const taken = this.sink.write(memory, 7, text.length);
-    this.held = text.toString('latin1', taken);
+    do {
+      const text = Buffer.from(this.held, 'latin1');
+      if (text.length === 0) return;
+      const memory = Buffer.concat([Buffer.from('before\n'), text, Buffer.from('\nbehind')]);
+      const taken = this.sink.write(memory, 7, text.length);
+      this.held = text.toString('latin1', taken);
+    } while (!this.sink.stalled);
   }
 
   get content(): string {

@@ -138,9 +138,10 @@ t.test(`a flood of both streams arrives byte for byte, seed ${SEED}`, async (t) 
 t.test('a worker that cannot start is told each time, three times, and then no more', async (t) => {
   const { streams, worker } = aWorker(t, (streams) => streams.plan(NO_FD));
   t.equal(await streams.ended(), undefined);
-  t.equal(streams.complaints.lines.length, 3);
+  t.equal(streams.complaints.lines.length, 4);
   t.match(streams.complaints.lines[0], /^\[conmon:e\]: log worker died \(1 of 3\): .*EBADF/);
   t.match(streams.complaints.lines[2], /^\[conmon:e\]: log worker died \(3 of 3\): /);
+  t.match(streams.complaints.lines[3], /^\[conmon:e\]: log .* ends here: its worker is lost/);
   worker.begin(streams.sources);
   worker.end(true);
   t.equal(streams.endings.length, 1, 'what is told afterwards changes nothing');
