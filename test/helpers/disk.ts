@@ -1,0 +1,60 @@
+/** Disks that a test can fill, take away and write-protect: mounts in the case's workspace. Needs root. */
+import { execFileSync } from 'node:child_process';
+import { closeSync, openSync, rmSync, writeSync } from 'node:fs';
+import type { Workspace } from './workspace.ts';
+
+const TIMEOUT_MS = 10_000;
+
+/** A small disk of its own at a new directory; gone when the case ends. @returns the directory */
+export function smallDisk(workspace: Workspace, name: string, bytes: number): string {
+  const directory = workspace.directory(name);
+  mount(workspace, directory, ['-t', 'tmpfs', '-o', `size=${bytes},mode=0755`, 'tmpfs', directory]);
+  return directory;
+}
+
+/** Writes until nothing more fits. The file is called `filler`. */
+export function fill(directory: string): void {
+  const fd = openSync(`${directory}/filler`, 'a');
+  let block = Buffer.alloc(1 << 16);
+  while (block.length > 0) {
+    try {
+      if (writeSync(fd, block) === block.length) continue;
+    } catch (error) {
+      if (!(error instanceof Error && 'code' in error && error.code === 'ENOSPC')) throw error;
+    }
+    block = block.subarray(0, block.length >> 1);
+  }
+  closeSync(fd);
+}
+
+/** Makes room again. */
+export function empty(directory: string): void {
+  rmSync(`${directory}/filler`);
+}
+
+/**
+ * From now on nothing can be made, renamed or opened for writing in a directory; what is open already can be written. The
+ * kernel refuses to write-protect a disk that has files open for writing, so this is what a file that is open can meet.
+ * @returns what ends it.
+ */
+export function writeProtect(workspace: Workspace, directory: string): () => void {
+  mount(workspace, directory, ['--bind', directory, directory]);
+  execFileSync('mount', ['-o', 'remount,ro,bind', directory], { timeout: TIMEOUT_MS });
+  return () => unmount(directory);
+}
+
+function mount(workspace: Workspace, directory: string, args: readonly string[]): void {
+  execFileSync('mount', args, { timeout: TIMEOUT_MS });
+  workspace.defer(() => {
+    try {
+      unmount(directory);
+    } catch {
+      // unmounted by the case itself
+    }
+  });
+}
+
+/** Lazily: a container that has just ended may hold it for a moment. */
+function unmount(directory: string): void {
+  execFileSync('umount', ['-l', directory], { timeout: TIMEOUT_MS, stdio: 'pipe' });
+}
