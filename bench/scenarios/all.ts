@@ -6,8 +6,19 @@ import { journald } from './journald.ts';
 import { jsonFile } from './json-file.ts';
 import { latency } from './latency.ts';
 import { memory } from './memory.ts';
+import { rotation } from './rotation.ts';
 import { scale } from './scale.ts';
 import { startup } from './startup.ts';
 import { throughput } from './throughput.ts';
 
-export const scenarios: readonly Scenario[] = [startup, idle, memory, latency, throughput, jsonFile, journald, scale];
+export const scenarios: readonly Scenario[] = [
+  startup,
+  idle,
+  memory,
+  latency,
+  throughput,
+  rotation,
+  jsonFile,
+  journald,
+  scale,
+];

@@ -1,0 +1,161 @@
+// Scenario: what rotation costs. The same flood of 100-byte lines into one k8s-file log, and into files of 10 MB each of
+// which --log-rotate keeps; ours against itself, since Debian's C conmon has no --log-rotate.
+
+import { appendFile, readdir, readFile, rm, stat } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { numberIn } from '../harness/container.ts';
+import type { Environment, Sample, Scenario, Step, Table } from '../harness/environment.ts';
+import { startMonitor } from '../harness/monitor.ts';
+import { interleave } from '../harness/order.ts';
+import { verifyLog } from '../harness/verify.ts';
+import { pause } from '../harness/wait.ts';
+import { goal, metric, times, withSpread } from '../report/select.ts';
+import { compare } from '../report/statistics.ts';
+import { leastLogBytes } from './throughput.ts';
+
+const name = 'rotation';
+const lineBytes = 100;
+const payloadMB = 400;
+const quickPayloadMB = 240;
+const fileMaxBytes = 10_000_000;
+/** More than there will be: nothing may be lost, so that all of it can be verified. */
+const keepFiles = 1000;
+const writeLimitMs = 60_000;
+const stallMs = 3_000;
+const pollMs = 1;
+/** What the project promises: rotation costs at most a tenth. */
+const goalRatio = 0.9;
+
+const variants: Readonly<Record<string, readonly string[]>> = {
+  'one file': [],
+  'files of 10 MB': ['--log-rotate', '--log-max-files', String(keepFiles), '--log-size-max', String(fileMaxBytes)],
+};
+
+export const rotation: Scenario = {
+  name,
+  steps(environment) {
+    const pairs = environment.pairs ?? (environment.quick ? 6 : 12);
+    const [plain, rotated] = Object.keys(variants).map(
+      (variant): Step => ({
+        variant,
+        subject: 'ours',
+        expectedMs: 2500,
+        run: async () => [await flood(environment, variant)],
+      }),
+    );
+    return plain && rotated ? interleave(plain, rotated, pairs) : [];
+  },
+  tables(samples) {
+    const mine = samples.filter((sample) => sample.scenario === name);
+    return mine.length === 0 ? [] : [table(mine)];
+  },
+};
+
+/** One run: start, flood, wait until all files together have what was written, end, verify them joined. */
+async function flood(environment: Environment, variant: string): Promise<Sample> {
+  const totalBytes = (environment.quick ? quickPayloadMB : payloadMB) * 1e6;
+  const least = leastLogBytes(lineBytes, totalBytes);
+  const monitor = await startMonitor(environment, 'ours', { extra: variants[variant] ?? [] });
+  try {
+    const cpuBeforeNs = await monitor.cpuNs();
+    const written = await monitor.container.request(`write line=${lineBytes} total=${totalBytes}`, writeLimitMs);
+    const completeNs = await untilWritten(monitor.logPath, least, environment.signal);
+    const cpuNs = (await monitor.cpuNs()) - cpuBeforeNs;
+    await monitor.finish(0);
+    const files = await logFiles(monitor.logPath);
+    for (const { path, bytes } of files)
+      if (files.length > 1 && bytes > fileMaxBytes) throw new Error(`${path} has ${bytes} bytes`);
+    if (variant !== 'one file' && files.length < least / fileMaxBytes) throw new Error(`${files.length} files`);
+    const verdict = await verifyJoined(monitor.logPath, files, totalBytes);
+    const wallNs = completeNs - numberIn(written, 'first');
+    return {
+      scenario: name,
+      variant,
+      subject: 'ours',
+      metrics: {
+        payloadMBps: totalBytes / 1e6 / (wallNs / 1e9),
+        cpuSecondsPerGB: cpuNs / totalBytes,
+        wallMs: wallNs / 1e6,
+        payloadBytes: totalBytes,
+        logBytes: verdict,
+        files: files.length,
+      },
+    };
+  } finally {
+    await monitor.dispose();
+  }
+}
+
+interface LogFile {
+  readonly path: string;
+  readonly bytes: number;
+}
+
+/** The log's files, the oldest first. One that was renamed just now may be missing for a moment. */
+async function logFiles(logPath: string): Promise<readonly LogFile[]> {
+  const directory = dirname(logPath);
+  const name = basename(logPath);
+  const numbers = (await readdir(directory)).flatMap((entry) => {
+    if (entry === name) return [0];
+    return entry.startsWith(`${name}.`) && /^\d+$/.test(entry.slice(name.length + 1))
+      ? [Number(entry.slice(name.length + 1))]
+      : [];
+  });
+  const found: LogFile[] = [];
+  for (const number of numbers.toSorted((a, b) => b - a)) {
+    const path = number === 0 ? logPath : join(directory, `${name}.${number}`);
+    const bytes = await stat(path).then(
+      ({ size }) => size,
+      () => 0,
+    );
+    found.push({ path, bytes });
+  }
+  return found;
+}
+
+/** CLOCK_MONOTONIC ns at which the files together had `least` bytes. Rejects when they stop growing before. */
+async function untilWritten(logPath: string, least: number, signal: AbortSignal): Promise<number> {
+  let before = -1;
+  let changedMs = performance.now();
+  for (;;) {
+    const bytes = (await logFiles(logPath)).reduce((sum, file) => sum + file.bytes, 0);
+    if (bytes >= least) return Number(process.hrtime.bigint());
+    if (bytes !== before) changedMs = performance.now();
+    else if (performance.now() - changedMs > stallMs) throw new Error(`the log stays at ${bytes} of ${least} bytes`);
+    before = bytes;
+    await pause(pollMs, signal);
+  }
+}
+
+/** @returns the bytes of all files, which joined are what the container wrote. */
+async function verifyJoined(logPath: string, files: readonly LogFile[], totalBytes: number): Promise<number> {
+  const joined = `${logPath}-joined`;
+  for (const { path } of files) {
+    await appendFile(joined, await readFile(path));
+    await rm(path);
+  }
+  return (await verifyLog('k8s', joined, lineBytes, totalBytes)).logBytes;
+}
+
+function table(samples: readonly Sample[]): Table {
+  const [plain = '', rotated = ''] = Object.keys(variants);
+  const rows = (['payloadMBps', 'cpuSecondsPerGB'] as const).map((what) => {
+    const without = metric(samples, plain, 'ours', what);
+    const with_ = metric(samples, rotated, 'ours', what);
+    const { ratio } = compare(with_, without);
+    const promised = what === 'payloadMBps' ? goal('>=', goalRatio, 'x', ratio) : '';
+    return [
+      what === 'payloadMBps' ? 'MB/s' : 'CPU s/GB',
+      withSpread(without),
+      withSpread(with_),
+      times(ratio),
+      promised,
+    ];
+  });
+  return {
+    title: 'Rotation, k8s-file, 100-byte lines: one file against files of 10 MB',
+    header: ['', plain, rotated, 'ratio', 'goal'],
+    rows,
+    notes: ['The rotated files, joined, were compared byte for byte with what the container wrote.'],
+  };
+}
