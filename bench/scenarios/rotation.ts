@@ -5,13 +5,13 @@ import { appendFile, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { numberIn } from '../harness/container.ts';
 import type { Environment, Sample, Scenario, Step, Table } from '../harness/environment.ts';
+import { leastLogBytes, warmMemory } from '../harness/flood.ts';
 import { startMonitor } from '../harness/monitor.ts';
 import { interleave } from '../harness/order.ts';
 import { verifyLog } from '../harness/verify.ts';
 import { pause } from '../harness/wait.ts';
 import { goal, metric, times, withSpread } from '../report/select.ts';
 import { compare } from '../report/statistics.ts';
-import { leastLogBytes } from './throughput.ts';
 
 const name = 'rotation';
 const lineBytes = 100;
@@ -57,6 +57,7 @@ async function flood(environment: Environment, variant: string): Promise<Sample>
   const least = leastLogBytes(lineBytes, totalBytes);
   const monitor = await startMonitor(environment, 'ours', { extra: variants[variant] ?? [] });
   try {
+    await warmMemory(least, environment.signal);
     const cpuBeforeNs = await monitor.cpuNs();
     const written = await monitor.container.request(`write line=${lineBytes} total=${totalBytes}`, writeLimitMs);
     const completeNs = await untilWritten(monitor.logPath, least, environment.signal);

@@ -318,7 +318,7 @@ export class FileSink {
   #takeBack(unfinishedBytes: number, result: number): number {
     if (unfinishedBytes === 0) return 0;
     // Whoever had the beginning is gone: the next reader gets the record from the start.
-    if (!this.#regular) return result === EPIPE ? 0 : unfinishedBytes;
+    if (!this.#regular) return result === EPIPE && this.#readByNowGone() ? 0 : unfinishedBytes;
     try {
       ftruncateSync(this.#fd, Math.max(fstatSync(this.#fd).size - unfinishedBytes, 0));
       return 0;
@@ -328,13 +328,18 @@ export class FileSink {
     }
   }
 
+  /** A FIFO without a reader: what it still holds, the end of it a record's beginning, is for the next one (pipe(7)). */
+  #readByNowGone(): boolean {
+    return this.#parts.sys.fionread(this.#fd) <= 0;
+  }
+
   /** The end of a record that was dropped when its beginning was in the file. @returns false when it is stalled again. */
   #finishRest(rest: Uint8Array): boolean {
     for (let at = 0; at < rest.length; ) {
       const result = this.#parts.sys.write(this.#fd, rest, at, rest.length - at);
       this.#parts.counters.writes++;
       // Who had the beginning is gone, and with him the need for an end.
-      if (result === EPIPE) break;
+      if (result === EPIPE && this.#readByNowGone()) break;
       if (result <= 0) {
         this.#rest = rest.subarray(at);
         this.#stall(0, result);

@@ -1,9 +1,11 @@
 /** For test/unit/log/file-sink.test.ts. */
-import { closeSync, mkdirSync, readdirSync, rmSync, statSync, truncateSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readdirSync, rmSync, statSync, truncateSync } from 'node:fs';
 import { constants } from 'node:os';
-import t from 'tap';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
 import { newCounters } from '../../../src/log/counters.ts';
 import { openLog } from '../../../src/log/open-log.ts';
+import { F_SETPIPE_SZ, O_NONBLOCK } from '../../../src/native/constants.ts';
 import { sys } from '../../../src/native/sys.ts';
 import { Complaints } from '../session/complaints.ts';
 import { Disk, fileSink } from './sink-rig.ts';
@@ -43,4 +45,92 @@ t.test('a sync that fails is a warning: what was written may be lost', async (t)
   closeSync(fd); // EBADF stands for EIO here
   sink.sync();
   t.equal(complaints.lines.length, 1);
+});
+
+t.test('room for half a record, which is taken back, is no success: it is asked less and less often', async (t) => {
+  const disk = new Disk(t);
+  disk.roomBytes = 3;
+  disk.write('one\n');
+  const waits: number[] = [];
+  for (let i = 0; i < 4; i++) {
+    waits.push(disk.sink.wakeAtMs - disk.nowMs);
+    disk.nowMs = disk.sink.wakeAtMs;
+    disk.roomBytes = 3;
+    disk.sink.retry();
+    disk.write();
+    t.equal(disk.content, '');
+  }
+  t.same(waits, [100, 200, 400, 800]);
+  t.equal(disk.complaints.lines.length, 1, 'and it is told once');
+});
+
+t.test('a file that cannot be replaced grows to twice its maximum, and not beyond', async (t) => {
+  const disk = new Disk(t, { fileMaxBytes: 10 });
+  mkdirSync(`${disk.path}.tmp`);
+  disk.write('aaaa\n', 'bbbb\n', 'cccc\n', 'dddd\n', 'eeee\n', 'ffff\n');
+  t.equal(disk.content, 'aaaa\nbbbb\ncccc\ndddd\n');
+  t.equal(disk.held, 'eeee\nffff\n');
+  rmSync(`${disk.path}.tmp`, { recursive: true });
+  disk.retry();
+  t.equal(disk.content, 'eeee\nffff\n', 'in a new file');
+  t.equal(disk.held, '');
+});
+
+/** A sink over a FIFO that holds one page, and what its reader reads. */
+function aFifo(test: Test) {
+  const disk = new Disk(test);
+  const path = join(disk.dir, 'fifo');
+  sys.mkfifo(path, 0o600);
+  const reader = openSync(path, O_NONBLOCK);
+  const fd = openLog(path);
+  sys.fcntl(fd, F_SETPIPE_SZ, 4096);
+  const counters = newCounters();
+  const sink = fileSink({ sys, diag: disk.complaints.diag, counters, path, fd, now: () => disk.nowMs });
+  const read = (from = reader) => {
+    const bytes = Buffer.alloc(100_000);
+    return bytes.toString('latin1', 0, Math.max(sys.read(from, bytes, 0, bytes.length), 0));
+  };
+  return { sink, fd, reader, path, counters, read };
+}
+
+t.test('a record that a full FIFO cuts is completed before anything else, also when it was given up', async (t) => {
+  const { sink, fd, reader, counters, read } = aFifo(t);
+  const [long, short] = [Buffer.from(`${'x'.repeat(5000)}\n`), Buffer.from('short\n')];
+  const both = Buffer.concat([long, short]);
+  t.equal(sink.write(both, 0, both.length), 0, 'a page of the first one');
+  t.equal(sink.write(both, 0, both.length), 0);
+  t.equal(sink.stalled, true);
+  t.equal(sink.waitFd, fd);
+  sink.drop(both, 0, both.length);
+  t.match(counters, { droppedBytes: 6, droppedRecords: 1 }, 'the first one is not lost');
+  const first = read();
+  sink.retry();
+  t.match(first + read(), /^x{5000}\nnotice: \[conmon\] dropped 6 bytes in 1 records .*\n$/);
+  t.equal(sink.stalled, false);
+  sink.close();
+  closeSync(reader);
+});
+
+t.test('who reads a FIFO after a reader that is gone gets each record whole, once', async (t) => {
+  for (const taken of [true, false]) {
+    const { sink, reader, path, read } = aFifo(t);
+    const long = Buffer.from(`${'x'.repeat(5000)}\n`);
+    t.equal(sink.write(long, 0, long.length), 0, 'a page of it');
+    if (taken) t.equal(read(), 'x'.repeat(4096), 'which the first reader takes with it');
+    closeSync(reader);
+    t.equal(sink.write(long, 0, long.length), 0);
+    t.equal(sink.stalled, true);
+    t.equal(sink.waitFd, -1, 'poll(2) would answer at once that there is nobody');
+    const next = openSync(path, O_NONBLOCK);
+    let got = '';
+    for (let i = 0, done = 0; i < 9 && done === 0; i++) {
+      got += read(next);
+      sink.retry();
+      done = sink.write(long, 0, long.length);
+    }
+    got += read(next);
+    t.equal(got === long.toString(), true, `${got.length} bytes`);
+    sink.close();
+    closeSync(next);
+  }
 });
