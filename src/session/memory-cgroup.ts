@@ -38,7 +38,7 @@ export function findMemoryCgroup(pid: number, trees: CgroupTrees): MemoryCgroup 
   const lines = readFileSync(join(trees.proc, String(pid), 'cgroup'), 'latin1')
     .split('\n')
     .map(parseLine);
-  const v2 = lines.find((line) => line !== undefined && line.id === '0' && line.controllers === '');
+  const v2 = lines.find((line) => line?.controllers === '');
   if (trees.unified()) return locate(2, trees.cgroup, v2?.path);
   const v1 = lines.find((line) => line?.controllers.split(',').includes('memory'));
   // A hybrid machine may have left the memory controller to v2.
@@ -48,7 +48,6 @@ export function findMemoryCgroup(pid: number, trees: CgroupTrees): MemoryCgroup 
 }
 
 interface CgroupLine {
-  readonly id: string;
   readonly controllers: string;
   readonly path: string;
 }
@@ -58,7 +57,7 @@ function parseLine(line: string): CgroupLine | undefined {
   const first = line.indexOf(':');
   const second = line.indexOf(':', first + 1);
   if (first === -1 || second === -1) return undefined;
-  return { id: line.slice(0, first), controllers: line.slice(first + 1, second), path: line.slice(second + 1) };
+  return { controllers: line.slice(first + 1, second), path: line.slice(second + 1) };
 }
 
 function locate(version: 1 | 2, root: string, path: string | undefined): MemoryCgroup | undefined {

@@ -3,7 +3,11 @@
  * messages that come back read one by one. It knows nothing of bundles and runtimes: ./container.ts does.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { closeSync } from 'node:fs';
+import { Socket } from 'node:net';
 import type { Duplex, Readable } from 'node:stream';
+import { O_CLOEXEC } from '../../src/native/constants.ts';
+import { sys } from '../../src/native/sys.ts';
 import { nativeHelper } from './native.ts';
 import { within } from './wait.ts';
 
@@ -18,6 +22,8 @@ export interface ConmonStart {
   readonly seqpacket?: boolean;
   /** An attach pipe too, at fd 5. */
   readonly attachPipe?: boolean;
+  /** The sync pipe is a pipe, as for CRI-O's ExecSync, in place of a socket. */
+  readonly syncIsPipe?: boolean;
 }
 
 export interface Ended {
@@ -39,11 +45,13 @@ export class ConmonProcess {
   readonly started: Promise<Ended>;
   /** Nobody holds its stderr any more. */
   readonly stderrClosed: Promise<void>;
+  readonly stdoutClosed: Promise<void>;
   /** One entry a packet with `seqpacket`, else empty. */
   readonly packets: Buffer[] = [];
   #stdout = '';
   #stderr = '';
   #attachPipe = '';
+  readonly #syncStream: Duplex;
   #sync: Buffer = Buffer.alloc(0);
   #ended = false;
   #wake: (() => void)[] = [];
@@ -52,10 +60,24 @@ export class ConmonProcess {
     const env = Object.entries(start.env).flatMap(([name, value]) => ['--env', `${name}=${value}`]);
     const attachPipe = start.attachPipe ? ['--attach-pipe'] : [];
     const launch = [...attachPipe, ...env, ...(start.launch ?? []), ...(start.seqpacket ? ['--seqpacket'] : [])];
+    const syncPipe = start.syncIsPipe ? makePipe() : undefined;
     this.child = spawn(nativeHelper('launch'), [...launch, '--', start.path, ...start.args], {
       cwd: start.cwd,
-      stdio: ['ignore', 'pipe', 'pipe', 'pipe', 'pipe', ...(start.attachPipe ? ['pipe' as const] : [])],
+      stdio: [
+        'ignore',
+        'pipe',
+        'pipe',
+        syncPipe?.writeFd ?? 'pipe',
+        'pipe',
+        ...(start.attachPipe ? ['pipe' as const] : []),
+      ],
     });
+    if (syncPipe) {
+      closeSync(syncPipe.writeFd);
+    }
+    this.#syncStream = syncPipe
+      ? new Socket({ fd: syncPipe.readFd, readable: true, writable: false })
+      : (this.child.stdio[3] as Duplex);
     this.#collectAttachPipe();
     this.child.stdout?.setEncoding('utf8').on('data', (text: string) => {
       this.#stdout += text;
@@ -65,11 +87,12 @@ export class ConmonProcess {
       this.#stderr += text;
     });
     this.stderrClosed = new Promise((resolve) => stderr.once('close', resolve));
+    this.stdoutClosed = new Promise((resolve) => this.child.stdout?.once('close', resolve));
     const exited = new Promise<Ended>((resolve, reject) => {
       this.child.once('exit', (code, signal) => resolve({ code, signal }));
       this.child.once('error', reject);
     });
-    const sync = this.child.stdio[3] as Duplex;
+    const sync = this.#syncStream;
     // An end of the other side by SIGKILL may come as ECONNRESET: the end all the same.
     sync.on('error', () => this.#endSync());
     this.#startPipe.on('error', () => {});
@@ -124,7 +147,7 @@ export class ConmonProcess {
 
   /** The caller loses interest: closes its end of the sync pipe. */
   closeSyncPipe(): void {
-    (this.child.stdio[3] as Duplex).destroy();
+    this.#syncStream.destroy();
   }
 
   /** True once the other end of the sync pipe is closed by everybody. */
@@ -160,6 +183,7 @@ export class ConmonProcess {
     for (const stream of this.child.stdio) {
       stream?.destroy();
     }
+    this.#syncStream.destroy();
   }
 
   async #next(): Promise<SyncMessage> {
@@ -224,4 +248,14 @@ export class ConmonProcess {
     });
     stream.once('end', () => this.#endSync());
   }
+}
+
+/** Close-on-exec, as os.Pipe has it: what the child gets is a copy. */
+function makePipe(): { readonly readFd: number; readonly writeFd: number } {
+  const fds = new Int32Array(2);
+  const result = sys.pipe2(fds, O_CLOEXEC);
+  if (result < 0) {
+    throw new Error(`pipe: ${sys.strerror(result)}`);
+  }
+  return { readFd: fds[0] ?? -1, writeFd: fds[1] ?? -1 };
 }

@@ -298,7 +298,7 @@ export class Container {
       [this.socketDir, this.monitor.name === 'c' ? new RegExp(`^${this.cid}$`) : /^$/],
       [this.tmpDir, /^$/],
       [`${this.dir}/logs`, /^ctr\.log/],
-      [this.bundle, /^(config\.json|pidfile|conmon-pidfile|attach|ctl|winsz|oom|notify)$/],
+      [this.bundle, /^(config\.json|pidfile|conmon-pidfile|attach|ctl|winsz|oom|notify|restore\.log)$/],
     ];
     return expected.flatMap(([directory, names]) =>
       existsSync(directory)

@@ -10,6 +10,8 @@ wanted="$wanted podman netavark uidmap"
 wanted="$wanted systemd"
 # What docs, packages and their tests are made with.
 wanted="$wanted go-md2man dpkg-dev rpm"
+# Checkpoints to restore from.
+wanted="$wanted criu"
 # What each brings, to find it also where somebody installed it by hand.
 have() {
 	case $1 in

@@ -6,6 +6,7 @@
  * --attach-pipe, which must be the first, leaves fd 5 open too.
  */
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -66,6 +67,32 @@ static void move_fd(int from, int to)
 	if (dup2(from, to) < 0)
 		die("dup2");
 	close(from);
+}
+
+/*
+ * --dev-log SOCKET: a mount namespace whose /dev is as it was, but that /dev/log is SOCKET. The old /dev is at SOCKET.dev.
+ */
+static void replace_dev_log(const char *log)
+{
+	char old[4096], from[8192], to[4096];
+	snprintf(old, sizeof old, "%s.dev", log);
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 || mkdir(old, 0755) < 0 ||
+	    mount("/dev", old, NULL, MS_BIND | MS_REC, NULL) < 0 || mount("tmpfs", "/dev", "tmpfs", 0, NULL) < 0)
+		die(old);
+	DIR *d = opendir(old);
+	if (d == NULL)
+		die(old);
+	for (struct dirent *e; (e = readdir(d)) != NULL;) {
+		if (e->d_name[0] == '.' || strcmp(e->d_name, "log") == 0)
+			continue;
+		snprintf(from, sizeof from, "%s/%s", old, e->d_name);
+		snprintf(to, sizeof to, "/dev/%s", e->d_name);
+		if (symlink(from, to) < 0)
+			die(to);
+	}
+	closedir(d);
+	if (symlink(log, "/dev/log") < 0)
+		die(log);
 }
 
 /*
@@ -197,6 +224,8 @@ int main(int argc, char **argv)
 			signal(atoi(argv[++i]), SIG_IGN);
 		else if (strcmp(option, "--cgroup2") == 0)
 			show_cgroup2(argv[++i]);
+		else if (strcmp(option, "--dev-log") == 0)
+			replace_dev_log(argv[++i]);
 		else if (strcmp(option, "--setpgid") == 0)
 			setpgid(0, 0);
 		else if (strcmp(option, "--listen-pid") == 0) {
