@@ -427,10 +427,9 @@ export function handExitCommandOver(session: Session): State {
 
 /** Everything stops here, without a notice: the container, if there is one, goes on with nobody to watch it. */
 export function abandon(session: Session): State {
-  const { sys, reaper, attachFiles, syncPipe } = session.parts;
+  const { sys, attachFiles, syncPipe } = session.parts;
   session.status = 128 + SIGKILL;
   if (session.runtimePid > 0) sys.kill(session.runtimePid, SIGKILL);
-  if (session.containerPid > 0) reaper.forget(session.containerPid);
   session.oom?.finish();
   stopExpecting(session);
   session.console?.close();

@@ -19,7 +19,7 @@ export type OnExit = (waitStatus: number) => void;
 export class Reaper {
   readonly #sys: Sys;
   readonly #diag: Diag;
-  readonly #watched = new Map<number, OnExit>();
+  readonly #watched = new Map<number, readonly OnExit[]>();
   readonly #kept = new Map<number, { readonly status: number; readonly moment: number }>();
   readonly #status = new Int32Array(1);
   readonly #probes = new Set<ReturnType<typeof setInterval>>();
@@ -51,7 +51,8 @@ export class Reaper {
   watch(pid: number, onExit: OnExit): void {
     // Whatever is kept of this pid is about an earlier process.
     this.#kept.delete(pid);
-    this.#watched.set(pid, onExit);
+    // Callers may have named one pid file for two sessions: each is told of what it read there.
+    this.#watched.set(pid, [...(this.#watched.get(pid) ?? []), onExit]);
   }
 
   /**
@@ -64,11 +65,6 @@ export class Reaper {
     this.watch(pid, onExit);
     if (kept !== undefined && kept.moment >= since) this.#deliver(pid, kept.status);
     else if (!this.#isChild(pid)) this.#startProbe(pid);
-  }
-
-  /** Nobody is told of this process' end any longer; it is reaped all the same. */
-  forget(pid: number): void {
-    this.#watched.delete(pid);
   }
 
   /** Collects every child that has ended. Called on SIGCHLD, and after a spawn. */
@@ -92,18 +88,19 @@ export class Reaper {
   }
 
   #deliver(pid: number, status: number): void {
-    const onExit = this.#watched.get(pid);
-    if (onExit === undefined) {
+    const watchers = this.#watched.get(pid);
+    if (watchers === undefined) {
       if (this.#expecting > 0) this.#keep(pid, status);
       return;
     }
     this.#watched.delete(pid);
-    try {
-      onExit(status);
-    } catch (error) {
-      // A bug in one session's step must not keep the others from hearing of their children.
-      this.#diag.error(`internal error: ${(error instanceof Error && error.stack) || errorText(error)}`);
-    }
+    for (const onExit of watchers)
+      try {
+        onExit(status);
+      } catch (error) {
+        // A bug in one session's step must not keep the others from hearing of their children.
+        this.#diag.error(`internal error: ${(error instanceof Error && error.stack) || errorText(error)}`);
+      }
   }
 
   #keep(pid: number, status: number): void {

@@ -64,6 +64,18 @@ t.test('a watched child is told once, from reap', async (t) => {
   t.same(told, [3 << 8]);
 });
 
+t.test('two who watch one process are both told', async (t) => {
+  const machine = new Machine(t);
+  const told: string[] = [];
+  machine.running.add(10);
+  machine.reaper.watchStranger(10, 0, () => told.push('first'));
+  machine.reaper.watchStranger(10, 0, () => told.push('second'));
+  machine.running.delete(10);
+  machine.ended.push([10, 0]);
+  machine.reaper.reap();
+  t.same(told, ['first', 'second']);
+});
+
 t.test('reap collects everything there is, in one go', async (t) => {
   const machine = new Machine(t);
   const told: number[] = [];
