@@ -4,7 +4,7 @@
  */
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { type ProcessOptions, writeBundle } from './bundle.ts';
 import { ConmonProcess, type SyncMessage } from './conmon.ts';
@@ -126,6 +126,8 @@ export class Container {
       seqpacket: style === 'podman',
     });
     workspace.defer(() => this.conmon.release());
+    // A daemon that a case kills leaves its session socket, as it leaves all of its files.
+    workspace.defer(() => rmSync(`/run/conmon/${this.cid}`, { force: true }));
     if (!options.holdStart) {
       this.conmon.go();
     }
