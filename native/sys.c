@@ -797,6 +797,16 @@ static napi_value sys_getsockopt(napi_env env, napi_callback_info info)
 	ANSWER(env, getsockopt(fd, SOL_SOCKET, name, out.data, &length) < 0 ? -1 : (long)length);
 }
 
+/* setSendTimeout(fd, milliseconds): SO_SNDTIMEO, how long a send may wait; 0 = for ever */
+static napi_value sys_set_send_timeout(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	int fd = arg_int(&a, 0), milliseconds = arg_int(&a, 1);
+	REFUSE_IF(env, a.bad || milliseconds < 0);
+	struct timeval limit = {.tv_sec = milliseconds / 1000, .tv_usec = (milliseconds % 1000) * 1000};
+	ANSWER(env, setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)));
+}
+
 /* shutdown(fd, how) */
 static napi_value sys_shutdown(napi_env env, napi_callback_info info)
 {
@@ -1001,6 +1011,7 @@ NAPI_MODULE_INIT()
 		{"listen", sys_listen},
 		{"accept4", sys_accept4},
 		{"getsockopt", sys_getsockopt},
+		{"setSendTimeout", sys_set_send_timeout},
 		{"shutdown", sys_shutdown},
 		{"sendmsg", sys_sendmsg},
 		{"sendPacket", sys_send_packet},

@@ -100,6 +100,8 @@ export interface Sys {
   accept4(fd: number, flags: number): SysResult;
   /** getsockopt(2) at SOL_SOCKET into `out`; the bytes that were given. */
   getsockopt(fd: number, name: number, out: Int32Array): SysResult;
+  /** setsockopt(SO_SNDTIMEO): how long a send on a blocking socket may wait; 0 = for ever. Then it answers EAGAIN. */
+  setSendTimeout(fd: number, milliseconds: number): SysResult;
   shutdown(fd: number, how: number): SysResult;
   /** sendmsg(2) with `fds` as SCM_RIGHTS (at most 253, usually none). */
   sendmsg(fd: number, bytes: Uint8Array, offset: number, length: number, fds: Int32Array, flags: number): SysResult;
@@ -181,6 +183,12 @@ function open(): Sys {
     poll(set, count, timeoutMs) {
       const result = addon.poll(set, count, timeoutMs);
       return result === EINTR ? 0 : result;
+    },
+    sendmmsg(fd, bytes, parts, partsPerMessage, messages, flags) {
+      let result: number;
+      do result = addon.sendmmsg(fd, bytes, parts, partsPerMessage, messages, flags);
+      while (result === EINTR);
+      return result;
     },
     waitpid(pid, options, status) {
       let result: number;

@@ -79,6 +79,26 @@ t.test('a full socket takes some, then none', async (t) => {
   t.equal(received(b).length, sent);
 });
 
+t.test('a send that may wait does so for as long as it was told', async (t) => {
+  const fds = new Int32Array(2);
+  sys.socketpair(SOCK_DGRAM | SOCK_CLOEXEC, fds);
+  const [a = -1, b = -1] = fds;
+  t.equal(sys.setSendTimeout(a, 30), 0);
+  const bytes = Buffer.alloc(1000);
+  const parts = new Uint32Array(2 * 128).map((_, i) => (i % 2 === 0 ? 0 : bytes.length));
+  let last: number;
+  do last = sys.sendmmsg(a, bytes, parts, 1, 128, MSG_NOSIGNAL);
+  while (last > 0);
+  t.equal(last, EAGAIN);
+  const before = performance.now();
+  t.equal(sys.sendmmsg(a, bytes, parts, 1, 1, MSG_NOSIGNAL), EAGAIN);
+  t.ok(performance.now() - before > 20, 'it has waited');
+  t.equal(sys.setSendTimeout(a, -1), -EINVAL);
+  t.equal(sys.setSendTimeout(700, 1), -EBADF);
+  sys.close(a);
+  sys.close(b);
+});
+
 t.test('counts and places outside of the buffers are refused', async (t) => {
   const [a, b] = pair();
   const bytes = Buffer.alloc(16);
