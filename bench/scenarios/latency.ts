@@ -37,7 +37,7 @@ const situations: readonly Situation[] = [
 export const latency: Scenario = {
   name,
   steps(environment) {
-    const pairs = environment.pairs ?? (environment.quick ? 2 : 6);
+    const pairs = environment.pairs ?? (environment.quick ? 1 : 6);
     return situations.flatMap((situation) => {
       const step = (side: Side): Step => ({
         variant: situation.variant,
