@@ -20,6 +20,7 @@ const RPM = `${DIST}/conmon-ts-${version}-1.${rpmArch}.rpm`;
 /** Files of both packages, as `MODE PATH`; documentation apart. */
 const FILES = [
   `0755 ${HOME}/bin/conmon`,
+  `0755 ${HOME}/bin/conmon-attach`,
   ...PROGRAM_FILES.map((line) => line.replace(' ', ` ${HOME}/libexec/conmon/`)),
   '0644 /usr/share/conmon-ts/containers.conf.d/10-conmon-ts.conf',
   '0644 /usr/share/conmon-ts/crio.conf.d/10-conmon-ts.conf',
