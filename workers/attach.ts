@@ -7,6 +7,7 @@ import { receiveMessageOnPort } from 'node:worker_threads';
 import { AttachServer } from '../src/attach/server.ts';
 import { ContainerStdin } from '../src/attach/stdin.ts';
 import { Diag } from '../src/diag/diag.ts';
+import { checkBuild } from '../src/native/libexec.ts';
 import { runSteps, type Steps } from '../src/native/steps.ts';
 import { sys } from '../src/native/sys.ts';
 import type {
@@ -21,6 +22,7 @@ import { Doorbell, declareAwake, declareSleep } from '../src/ring/doorbell.ts';
 import { ATTACH_CONSUMER, CLIENT_FDS_COUNT, CLIENT_FDS_OFFSET } from '../src/ring/layout.ts';
 
 export default function run(task: AttachTask): AttachResult {
+  checkBuild();
   return runSteps(sys, attachSteps(task));
 }
 

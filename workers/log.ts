@@ -9,6 +9,7 @@ import { loadKernel } from '../src/kernel/kernel.ts';
 import { newCounters } from '../src/log/counters.ts';
 import { createDriver } from '../src/log/drivers.ts';
 import { Pump, READ_BYTES } from '../src/log/pump.ts';
+import { checkBuild } from '../src/native/libexec.ts';
 import { runSteps, type Steps } from '../src/native/steps.ts';
 import { sys } from '../src/native/sys.ts';
 import type { FromLogWorker, LogCounters, LogTask, ToLogWorker } from '../src/proto/log-messages.ts';
@@ -18,6 +19,7 @@ import { ATTACH_CONSUMER, CONSUMER_COUNT, LOG_CONSUMER, Word } from '../src/ring
 import { RingProducer } from '../src/ring/producer.ts';
 
 export default function run(task: LogTask): LogCounters {
+  checkBuild();
   return runSteps(sys, logSteps(task));
 }
 

@@ -4,6 +4,7 @@
  */
 
 import { receiveMessageOnPort } from 'node:worker_threads';
+import { checkBuild } from '../src/native/libexec.ts';
 import { StepLoop } from '../src/native/steps.ts';
 import { sys } from '../src/native/sys.ts';
 import type { AttachTask } from '../src/proto/attach-messages.ts';
@@ -14,6 +15,7 @@ import { attachSteps } from './attach.ts';
 import { logSteps } from './log.ts';
 
 export default function run({ port, doorbellFd }: SharedTask): never {
+  checkBuild();
   const doorbell = new Doorbell(sys, doorbellFd);
   const loop = new StepLoop(sys);
   for (;;) {

@@ -5,7 +5,7 @@
 
 import { join } from 'node:path';
 import { Piscina } from 'piscina';
-import { libexecDir } from '../native/libexec.ts';
+import { BUILD_VARIABLE, buildId, libexecDir } from '../native/libexec.ts';
 import type { Role } from '../proto/shared-messages.ts';
 
 /** Entries of workers/, bundled under their names: the roles of design section 3, and both for many sessions. */
@@ -35,7 +35,7 @@ export class WorkerPool implements Pool {
       recordTiming: false,
       trackUnmanagedFds: false,
       resourceLimits: RESOURCE_LIMITS,
-      env: {},
+      env: { [BUILD_VARIABLE]: buildId },
     });
   }
 
