@@ -847,21 +847,6 @@ static napi_value sys_sendmsg(napi_env env, napi_callback_info info)
 	ANSWER(env, sendmsg(fd, &message, flags));
 }
 
-/* sendPacket(fd, type, bytes, offset, length, flags): one message of a type byte and the bytes, without copying them together */
-static napi_value sys_send_packet(napi_env env, napi_callback_info info)
-{
-	struct args a = get_args(env, info);
-	int fd = arg_int(&a, 0), type = arg_int(&a, 1);
-	struct bytes b = arg_bytes(&a, 2);
-	double offset = arg_size(&a, 3), length = arg_size(&a, 4);
-	int flags = arg_int(&a, 5);
-	REFUSE_IF(env, a.bad || offset + length > (double)b.length);
-	uint8_t first = (uint8_t)type;
-	struct iovec parts[] = {{.iov_base = &first, .iov_len = 1}, {.iov_base = b.data + (size_t)offset, .iov_len = (size_t)length}};
-	struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
-	ANSWER(env, sendmsg(fd, &message, flags));
-}
-
 /* sendmmsg(fd, bytes, parts: Uint32Array of {offset, length}, partsPerMessage, messages, flags): each message is that many
  * parts of `bytes`, one after the other; answers how many messages were sent */
 static napi_value sys_sendmmsg(napi_env env, napi_callback_info info)
@@ -1014,7 +999,6 @@ NAPI_MODULE_INIT()
 		{"setSendTimeout", sys_set_send_timeout},
 		{"shutdown", sys_shutdown},
 		{"sendmsg", sys_sendmsg},
-		{"sendPacket", sys_send_packet},
 		{"sendmmsg", sys_sendmmsg},
 		{"recvmsg", sys_recvmsg},
 		{"watch", sys_watch},

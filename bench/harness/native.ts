@@ -16,6 +16,7 @@ const headers = ['pattern.h'];
 const flags = ['-std=c11', '-O2', '-static', '-Wall', '-Wextra', '-Werror', '-Wshadow', '-Wformat=2', '-Wvla'];
 
 export const programs = [
+  'attach-client',
   'await-file',
   'copy-floor',
   'cpu-clock',

@@ -11,6 +11,8 @@
  *                                           reply: quiet drained= complete= size= cpu=
  *   latency count=N gap=US path=P           N times: wait US microseconds, write one line, wait until P has grown;
  *                                           reply: latency and the quantiles of the waits in ns, p10= .. max=
+ *   stamps count=N gap=US                   N times: wait US microseconds, write a line of 100 bytes that begins with the
+ *                                           time, 20 digits of ns; no reply
  *   exit status=N                           reply: exiting at= , end
  * `exec` starts a process that writes one line and ends with status 0.
  * First message of the container: ready pid= runtime= (CLOCK_MONOTONIC ns at which the runtime's main began).
@@ -177,6 +179,18 @@ static void latency(const char *command) {
   free(waits);
 }
 
+static void stamps(const char *command) {
+  char line[101];
+  const size_t count = number(command, "count", 100);
+  const uint64_t gap_us = number(command, "gap", 1000);
+  for (size_t i = 0; i < count; i++) {
+    const struct timespec gap = {(time_t)(gap_us / 1000000), (long)(gap_us % 1000000) * 1000};
+    nanosleep(&gap, NULL);
+    snprintf(line, sizeof line, "%020lld %078d\n", (long long)monotonic_ns(), 0);
+    if (write_all(STDOUT_FILENO, line, sizeof line - 1) < 0) return;
+  }
+}
+
 static void leave(const char *command) {
   reply("exiting at=%lld\n", (long long)monotonic_ns());
   exit((int)number(command, "status", 0));
@@ -189,6 +203,8 @@ static void obey(char *command) {
     watch(command);
   else if (strncmp(command, "latency ", 8) == 0)
     latency(command);
+  else if (strncmp(command, "stamps ", 7) == 0)
+    stamps(command);
   else if (strncmp(command, "exit ", 5) == 0)
     leave(command);
   else

@@ -1,6 +1,7 @@
 // The scenarios of the bench, in the order in which they run: the quiet ones first.
 
 import type { Scenario } from '../harness/environment.ts';
+import { attach } from './attach.ts';
 import { idle } from './idle.ts';
 import { journald } from './journald.ts';
 import { jsonFile } from './json-file.ts';
@@ -18,6 +19,7 @@ export const scenarios: readonly Scenario[] = [
   latency,
   throughput,
   rotation,
+  attach,
   jsonFile,
   journald,
   scale,

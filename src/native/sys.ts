@@ -105,8 +105,6 @@ export interface Sys {
   shutdown(fd: number, how: number): SysResult;
   /** sendmsg(2) with `fds` as SCM_RIGHTS (at most 253, usually none). */
   sendmsg(fd: number, bytes: Uint8Array, offset: number, length: number, fds: Int32Array, flags: number): SysResult;
-  /** sendmsg(2) of one byte, `type`, and the bytes as one message: an attach packet without a copy. */
-  sendPacket(fd: number, type: number, bytes: Uint8Array, offset: number, length: number, flags: number): SysResult;
   /**
    * sendmmsg(2) of `messages` messages of `partsPerMessage` parts (at most 8) each; `parts` has an offset into `bytes` and a
    * length for every one. At most 128 messages and 1024 parts.

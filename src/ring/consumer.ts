@@ -28,6 +28,8 @@ export class RingConsumer {
   length = 0;
   /** Of the record that {@link next} found: the stream it came from. */
   stream = 0;
+  /** Of the record that {@link next} found: byte offset of the stream's number, as one byte. */
+  typeOffset = 0;
   /** Position after the record that was found. */
   after = 0;
 
@@ -102,6 +104,7 @@ export class RingConsumer {
       this.offset = (header << 2) + HEADER_BYTES;
       this.length = length;
       this.stream = second;
+      this.typeOffset = (header + 1) << 2; // its low byte comes first: WebAssembly's memory, and both our machines, are so
       this.after = (this.after + recordBytes(length)) >>> 0;
       return true;
     }

@@ -305,10 +305,18 @@ export class Rig {
         const result = this.#client(fd).receive(bytes.subarray(offset), length);
         return result === EAGAIN ? result : progress(result);
       },
-      sendPacket: (fd, type, bytes, offset, length) => {
-        const packet = Buffer.concat([Buffer.from([type]), bytes.subarray(offset, offset + length)]);
-        const result = this.#client(fd).deliver(packet);
-        return result === EAGAIN ? result : progress(result);
+      sendmmsg: (fd, bytes, parts, partsPerMessage, messages) => {
+        for (let i = 0; i < messages; i++) {
+          const packet: Uint8Array[] = [];
+          for (let part = i * partsPerMessage; part < (i + 1) * partsPerMessage; part++) {
+            const offset = parts[2 * part] ?? 0;
+            packet.push(bytes.slice(offset, offset + (parts[2 * part + 1] ?? 0)));
+          }
+          const result = this.#client(fd).deliver(Buffer.concat(packet));
+          if (result >= 0) progress(result);
+          else return i > 0 ? i : result === EAGAIN ? result : progress(result);
+        }
+        return messages;
       },
       shutdown: (fd, how) => {
         this.#client(fd).shutdown(how);

@@ -61,7 +61,6 @@ const harmless: Readonly<Record<string, readonly unknown[]>> = {
   inotifyInit: [1 << 30],
   inotifyAddWatch: [NO_FD, '/', 2],
   sendmsg: [NO_FD, bytes(), 0, 16, new Int32Array(0), 0],
-  sendPacket: [NO_FD, 2, bytes(), 0, 16, 0],
   sendmmsg: [NO_FD, bytes(), new Uint32Array(4), 1, 2, 0],
   recvmsg: [NO_FD, bytes(), 0, 16, ints(), 0],
   tcgetattr: [NO_FD, new Uint8Array(64)],

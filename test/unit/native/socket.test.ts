@@ -131,17 +131,17 @@ t.test('packets keep their bounds, and a packet longer than the buffer is cut', 
   sys.close(b);
 });
 
-t.test('a packet is its type byte and the bytes', async (t) => {
+t.test('attach packets: a type byte from one place and the bytes from another, several with one call', async (t) => {
   const [a, b] = pair(SOCK_SEQPACKET);
-  t.equal(sys.sendPacket(a, 3, Buffer.from('-text-'), 1, 4, MSG_NOSIGNAL), 5);
-  t.equal(sys.sendPacket(a, 0x102, Buffer.alloc(0), 0, 0, MSG_NOSIGNAL), 1, 'the low byte of the type');
+  const parts = Uint32Array.of(0, 1, 2, 4, 1, 1, 0, 0);
+  t.equal(sys.sendmmsg(a, Buffer.from('\x03\x02text'), parts, 2, 2, MSG_NOSIGNAL), 2);
   const bytes = Buffer.alloc(10);
   t.equal(sys.read(b, bytes, 0, 10), 5);
   t.equal(bytes.toString('latin1', 0, 5), '\x03text');
   t.equal(sys.read(b, bytes, 0, 10), 1);
   t.equal(bytes[0], 2);
   sys.close(b);
-  t.equal(sys.sendPacket(a, 2, Buffer.from('x'), 0, 1, MSG_NOSIGNAL), -EPIPE);
+  t.equal(sys.sendmmsg(a, Buffer.from('x'), Uint32Array.of(0, 1), 1, 1, MSG_NOSIGNAL), -EPIPE);
   sys.close(a);
 });
 
