@@ -24,22 +24,23 @@ import { seededRandom } from '../helpers/random.ts';
 import { waitFor, within } from '../helpers/wait.ts';
 
 const SEED = Number(process.env['E2E_SEED'] ?? randomInt(2 ** 31));
-const RANDOM_LINES = 5000;
+/** Half of them for ctl, half for winsz. */
+const RANDOM_LINES = 20_000;
 const SPINS = 'C spins for ever once its buffer is full of a line without an end';
 
-/** Writes to ctl as CRI-O does: a blocking open, one write. */
-async function tell(container: Container, bytes: string | Buffer): Promise<void> {
-  const file = await within('a reader of ctl', open(`${container.bundle}/ctl`, constants.O_WRONLY));
+/** Writes to ctl, or winsz, as CRI-O does: a blocking open, one write. */
+async function tell(container: Container, bytes: string | Buffer, fifo: 'ctl' | 'winsz' = 'ctl'): Promise<void> {
+  const file = await within(`a reader of ${fifo}`, open(`${container.bundle}/${fifo}`, constants.O_WRONLY));
   try {
-    await within('ctl to take it', file.writeFile(bytes));
+    await within(`${fifo} to take it`, file.writeFile(bytes));
   } finally {
     await file.close();
   }
 }
 
 /** Until conmon has read everything. */
-async function taken(container: Container): Promise<void> {
-  await waitFor('ctl to be read', () => waitingBytes(`${container.bundle}/ctl`) === 0);
+async function taken(container: Container, fifo: 'ctl' | 'winsz' = 'ctl'): Promise<void> {
+  await waitFor(`${fifo} to be read`, () => waitingBytes(`${container.bundle}/${fifo}`) === 0);
 }
 
 /** What inotify says of the log's directory: the names, with `change` or `rename` (created, renamed). */
@@ -222,9 +223,11 @@ promise(
         randomLine(random),
       );
       sent += lines.length;
-      await tell(container, Buffer.concat(lines.filter((line) => !/^\s*\+?0*2\s/.test(line.toString('latin1')))));
+      const harmless = Buffer.concat(lines.filter((line) => !/^\s*\+?0*2\s/.test(line.toString('latin1'))));
+      await tell(container, harmless, random.below(2) === 0 ? 'ctl' : 'winsz');
     }
     await taken(container);
+    await taken(container, 'winsz');
     c.t.equal(fdsOf(container.daemonPid).size, before);
     c.t.equal(statSync(container.logPath).ino, ino, 'the log is the same');
     await reopenSomehow(c, container);
