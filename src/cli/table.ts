@@ -116,7 +116,7 @@ const ROWS = [
     name: 'log-allowlist-dir',
     kind: 'list',
     placeholder: 'DIR',
-    help: 'Rotated log files must stay below this directory; repeat it for more',
+    help: 'Log files must lie in or below this directory; repeat it for more',
   },
   {
     name: 'log-global-size-max',

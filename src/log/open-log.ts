@@ -100,8 +100,12 @@ export function safeLogPath(diag: Diag, path: string, { rotate, allowlistDirs }:
   if (allowlistDirs.length > 0 && !isAllowed(diag, directory, allowlistDirs))
     throw refused(`Log path ${path} is in none of the directories of --log-allowlist-dir`);
   if (!rotate) return path;
-  if ((statSync(directory).mode & S_IWOTH) !== 0)
+  const { mode, uid } = statSync(directory);
+  if ((mode & S_IWOTH) !== 0)
     throw refused(`Log directory ${directory} can be written by everybody: no log can be rotated there`);
+  // Who owns it may put anything in the place of what is renamed there.
+  if (uid !== 0 && uid !== process.geteuid?.())
+    throw refused(`Log directory ${directory} belongs to another user: no log can be rotated there`);
   return join(directory, basename(path));
 }
 

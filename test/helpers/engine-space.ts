@@ -258,14 +258,19 @@ export class EngineSpace {
   }
 }
 
-/** Podman keeps its own, empty, cgroup. Another space's is in use and stays. */
+/** Podman keeps its own, empty, cgroups. Another space's are in use and stay. */
 function removeEmptyCgroups(): void {
-  for (const controller of readdirSync('/sys/fs/cgroup')) {
-    try {
-      rmdirSync(`/sys/fs/cgroup/${controller}/libpod_parent`);
-    } catch {
-      // none there, or in use
-    }
+  for (const controller of readdirSync('/sys/fs/cgroup')) removeCgroup(`/sys/fs/cgroup/${controller}/libpod_parent`);
+}
+
+/** From the leaves up: a cgroup with children, or with processes, cannot be removed. */
+function removeCgroup(path: string): void {
+  try {
+    for (const entry of readdirSync(path, { withFileTypes: true }))
+      if (entry.isDirectory()) removeCgroup(join(path, entry.name));
+    rmdirSync(path);
+  } catch {
+    // none there, or in use
   }
 }
 

@@ -1,6 +1,7 @@
 /** Opening log files: what is made, with which mode, and what is refused. */
 import {
   chmodSync,
+  chownSync,
   closeSync,
   mkdirSync,
   mkdtempSync,
@@ -84,6 +85,10 @@ t.test('with rotation a path must be where nobody else can meddle', async (t) =>
     refused(join(dir, 'sub/log'), /can be written by everybody/);
     t.equal(safeLogPath(complaints.diag, join(dir, 'sub/log'), anywhere), join(dir, 'sub/log'), 'without rotation');
   }
+  chmodSync(join(dir, 'sub'), 0o755);
+  chownSync(join(dir, 'sub'), 1234, 0);
+  refused(join(dir, 'sub/log'), /belongs to another user/);
+  t.equal(safeLogPath(complaints.diag, join(dir, 'sub/log'), anywhere), join(dir, 'sub/log'), 'without rotation');
   t.throws(() => safeLogPath(complaints.diag, join(dir, 'missing/log'), rules), {
     code: 'LOG_OPEN_FAILED',
     message: `Failed to open log file ${join(dir, 'missing/log')}: No such file or directory`,
