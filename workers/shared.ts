@@ -14,23 +14,29 @@ import { Doorbell } from '../src/ring/doorbell.ts';
 import { attachSteps } from './attach.ts';
 import { logSteps } from './log.ts';
 
+/** Ended loops after which garbage is collected, as in src/host/host.ts: each had a memory and an instance of the kernel. */
+const LOOPS_A_COLLECTION = 64;
+
 export default function run({ port, doorbellFd }: SharedTask): never {
   checkBuild();
   const doorbell = new Doorbell(sys, doorbellFd);
   const loop = new StepLoop(sys);
+  let ended = 0;
   for (;;) {
     for (;;) {
       const message = receiveMessageOnPort(port)?.message as ToSharedWorker | undefined;
       if (message === undefined) break;
       const { id, role, task } = message;
       const steps = role === 'log' ? logSteps(task as LogTask) : attachSteps(task as AttachTask);
-      loop.add<unknown>(steps, (result, error) =>
-        port.postMessage({
-          id,
-          result,
-          error: error === undefined ? undefined : String(error),
-        } satisfies FromSharedWorker),
-      );
+      loop.add<unknown>(steps, (result, error) => {
+        ended++;
+        const text = error === undefined ? undefined : String(error);
+        port.postMessage({ id, result, error: text } satisfies FromSharedWorker);
+      });
+    }
+    if (ended >= LOOPS_A_COLLECTION) {
+      ended = 0;
+      globalThis.gc?.();
     }
     if (loop.turn(doorbellFd)) doorbell.take();
   }
