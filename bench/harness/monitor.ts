@@ -82,7 +82,7 @@ export async function startMonitor(
   }
 }
 
-interface ProcessName {
+export interface ProcessName {
   readonly pid: number;
   readonly startTicks: number;
 }
@@ -161,6 +161,8 @@ async function start(
 interface StarterReport {
   readonly times: Omit<StartTimes, 'runtimeNs'>;
   readonly launcherCpuNs: number;
+  /** CPU of everything that the monitor was, without what it reaped; -1 unless the starter was asked for it. */
+  readonly treeCpuNs: number;
   readonly containerPid: number;
   readonly message: string;
 }
@@ -177,6 +179,7 @@ export function parseStarterReport(text: string): StarterReport {
   return {
     times: { execNs: number('execNs'), syncNs: number('syncNs'), launcherExitNs: number('launcherExitNs') },
     launcherCpuNs: number('launcherCpuUs') * 1000,
+    treeCpuNs: number('treeCpuNs'),
     containerPid: pidOfMessage(message),
     message,
   };
@@ -192,7 +195,7 @@ function pidOfMessage(message: string): number {
 }
 
 /** The daemon's own CPU (not that of the runtime, its child) once it has stopped using any. */
-async function cpuNsAtRest(daemonPid: number, signal: AbortSignal): Promise<number> {
+export async function cpuNsAtRest(daemonPid: number, signal: AbortSignal): Promise<number> {
   let beforeNs = -1;
   const deadlineMs = performance.now() + restLimitMs;
   for (;;) {
@@ -227,7 +230,8 @@ async function waitForEnd(what: string, { pid, startTicks }: ProcessName): Promi
   await waitFor(what, async () => !(await isAlive(pid, startTicks)), { limitMs: endLimitMs });
 }
 
-async function endProcess(name: ProcessName | undefined): Promise<void> {
+/** Kills it, unless it has ended, and waits for that. */
+export async function endProcess(name: ProcessName | undefined): Promise<void> {
   if (name === undefined || !(await isAlive(name.pid, name.startTicks))) return;
   try {
     process.kill(name.pid, 'SIGKILL');

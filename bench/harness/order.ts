@@ -2,11 +2,17 @@
 // Pure.
 
 /**
+ * `rounds` rounds of all `entries`, every second one turned round: a b c, c b a, a b c, ...
+ * @returns rounds * entries.length entries.
+ */
+export function alternate<T>(entries: readonly T[], rounds: number): readonly T[] {
+  return Array.from({ length: rounds }, (_, round) => (round % 2 === 0 ? entries : entries.toReversed())).flat();
+}
+
+/**
  * `pairs` pairs of runs, every second one turned round: a b, b a, a b, ...
  * @returns 2 * pairs entries; each aligned pair of entries holds both.
  */
 export function interleave<T>(a: T, b: T, pairs: number): readonly T[] {
-  const order: T[] = [];
-  for (let pair = 0; pair < pairs; pair++) order.push(...(pair % 2 === 0 ? [a, b] : [b, a]));
-  return order;
+  return alternate([a, b], pairs);
 }

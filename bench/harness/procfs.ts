@@ -50,10 +50,10 @@ export async function isAlive(pid: number, startTicks: number): Promise<boolean>
 }
 
 /**
- * The pids of a monitor: the daemon and its descendants, without the container and what belongs to that.
+ * The pids of a monitor: the daemon and its descendants, without the containers and what belongs to those.
  * A process that ends meanwhile is left out.
  */
-export async function monitorTree(daemonPid: number, containerPid: number): Promise<readonly number[]> {
+export async function monitorTree(daemonPid: number, ...containerPids: readonly number[]): Promise<readonly number[]> {
   const children = new Map<number, number[]>();
   for (const name of await readdir('/proc')) {
     if (!/^\d+$/.test(name)) continue;
@@ -64,11 +64,23 @@ export async function monitorTree(daemonPid: number, containerPid: number): Prom
   const tree: number[] = [];
   const pending = [daemonPid];
   for (let pid = pending.pop(); pid !== undefined; pid = pending.pop()) {
-    if (pid === containerPid) continue;
+    if (containerPids.includes(pid)) continue;
     tree.push(pid);
     pending.push(...(children.get(pid) ?? []));
   }
   return tree;
+}
+
+/** The processes whose command line holds `text`, this one left out. */
+export async function processesOf(text: string): Promise<readonly ProcessStat[]> {
+  const all: ProcessStat[] = [];
+  for (const name of await readdir('/proc')) {
+    if (!/^\d+$/.test(name) || Number(name) === process.pid) continue;
+    const line = await readFile(`/proc/${name}/cmdline`, 'utf8').catch(() => ''); // it has ended
+    const found = line.includes(text) ? await readProcess(Number(name)) : undefined;
+    if (found !== undefined) all.push(found);
+  }
+  return all;
 }
 
 /** CPU time of those processes themselves so far, in ns: all threads, ended ones too. */

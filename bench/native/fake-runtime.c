@@ -14,7 +14,8 @@
  *   stamps count=N gap=US                   N times: wait US microseconds, write a line of 100 bytes that begins with the
  *                                           time, 20 digits of ns; no reply
  *   exit status=N                           reply: exiting at= , end
- * `exec` starts a process that writes one line and ends with status 0.
+ * `exec` starts a process that writes one line and ends with status 0; where there is a fifo PIDFILE.hold, once that is
+ * closed. PIDFILE.at then holds `at= parent=`: when the runtime's main began, and whose child it was.
  * First message of the container: ready pid= runtime= (CLOCK_MONOTONIC ns at which the runtime's main began).
  */
 #define _GNU_SOURCE
@@ -254,11 +255,35 @@ static bool asks_for(int argc, char **argv, const char *subcommand) {
   return false;
 }
 
-/* What is executed in a container: one line, then the end. */
-static void session(void) {
+/* The file NAME.SUFFIX; -1 when it cannot be opened, errno then says why. */
+static int open_beside(const char *name, const char *suffix, int flags) {
+  char path[4096];
+  const int length = snprintf(path, sizeof path, "%s.%s", name, suffix);
+  if (length < 0 || (size_t)length >= sizeof path) {
+    errno = ENAMETOOLONG;
+    return -1;
+  }
+  return open(path, flags | O_CLOEXEC, 0644);
+}
+
+/* What is executed in a container: one line, then the end, which may be held up. */
+static void session(const char *pid_file) {
   static const char line[] = "alive\n";
+  char byte;
   setsid();
-  _exit(write_all(STDOUT_FILENO, line, sizeof line - 1) < 0);
+  if (write_all(STDOUT_FILENO, line, sizeof line - 1) < 0) _exit(1);
+  const int hold_fd = open_beside(pid_file, "hold", O_RDONLY);
+  if (hold_fd < 0) _exit(errno != ENOENT);
+  while (read(hold_fd, &byte, 1) > 0) continue;
+  _exit(0);
+}
+
+/* Leaves the note of an exec. 0, or -1 with errno. */
+static int leave_note(const char *pid_file, int64_t runtime_ns) {
+  char text[64];
+  const int length = snprintf(text, sizeof text, "exec at=%lld parent=%d\n", (long long)runtime_ns, (int)getppid());
+  const int fd = open_beside(pid_file, "at", O_WRONLY | O_CREAT | O_TRUNC);
+  return fd < 0 ? -1 : write_all(fd, text, (size_t)length);
 }
 
 int main(int argc, char **argv) {
@@ -271,12 +296,16 @@ int main(int argc, char **argv) {
     fprintf(stderr, "fake-runtime: create needs --bundle and --pid-file, exec the latter\n");
     return 2;
   }
+  if (executes && leave_note(pid_file, runtime_ns) < 0) {
+    perror("fake-runtime: note");
+    return 1;
+  }
   const pid_t pid = fork();
   if (pid < 0) {
     perror("fake-runtime: fork");
     return 1;
   }
-  if (pid == 0 && executes) session();
+  if (pid == 0 && executes) session(pid_file);
   if (pid == 0) container(bundle, runtime_ns);
 
   char text[16];

@@ -2,6 +2,7 @@
 
 import type { Scenario } from '../harness/environment.ts';
 import { attach } from './attach.ts';
+import { exec } from './exec.ts';
 import { idle } from './idle.ts';
 import { journald } from './journald.ts';
 import { jsonFile } from './json-file.ts';
@@ -14,6 +15,7 @@ import { throughput } from './throughput.ts';
 
 export const scenarios: readonly Scenario[] = [
   startup,
+  exec,
   idle,
   memory,
   latency,

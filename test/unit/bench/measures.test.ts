@@ -6,10 +6,12 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { numberIn } from '../../../bench/harness/container.ts';
 import type { Environment } from '../../../bench/harness/environment.ts';
-import { execSession } from '../../../bench/harness/exec-session.ts';
+import { execSession, startExec } from '../../../bench/harness/exec-session.ts';
 import { exitNoticeMs } from '../../../bench/harness/exit-notice.ts';
-import { startMonitor } from '../../../bench/harness/monitor.ts';
+import { endProcess, startMonitor } from '../../../bench/harness/monitor.ts';
 import { buildPrograms } from '../../../bench/harness/native.ts';
+import { monitorTree, processesOf } from '../../../bench/harness/procfs.ts';
+import { waitFor } from '../../../bench/harness/wait.ts';
 
 const conmon = '/usr/bin/conmon';
 const present = await access(conmon, constants.X_OK).then(
@@ -28,8 +30,9 @@ async function environmentFor(test: Test, ours = conmon): Promise<Environment> {
 
 t.test('an exec session takes some time and leaves no file', { skip }, async (t) => {
   const environment = await environmentFor(t);
-  const ms = await execSession(environment, 'rival');
-  t.ok(ms > 0 && ms < 30_000, `${ms} ms`);
+  const { toRuntimeMs, sessionMs, cpuNs } = await execSession(environment, 'rival');
+  t.ok(toRuntimeMs > 0 && toRuntimeMs < sessionMs && sessionMs < 30_000, `${toRuntimeMs}, ${sessionMs} ms`);
+  t.ok(cpuNs > 0 && cpuNs < 30e9, `${cpuNs} ns`);
   t.same(await readdir(environment.workDir), []);
 });
 
@@ -45,6 +48,41 @@ t.test('an exec session without its output or status gives no figure', { skip },
     await chmod(spoilt, 0o755);
     await t.rejects(execSession(await environmentFor(t, spoilt), 'ours'), problem);
   }
+});
+
+t.test('an exec that was to join and has not gives no figure', { skip }, async (t) => {
+  const environment = await environmentFor(t);
+  const container = await startMonitor(environment, 'rival');
+  t.teardown(() => container.dispose());
+  t.ok((await execSession(environment, 'rival', { container })).sessionMs > 0);
+  await t.rejects(execSession(environment, 'rival', { container, joins: true }), /not joined/);
+  await container.finish(0);
+});
+
+t.test('an exec that is held has logged its line, and ends when it is released', { skip }, async (t) => {
+  const environment = await environmentFor(t);
+  const exec = await startExec(environment, 'rival', { held: true });
+  await waitFor('its line', async () => (await exec.logged()).endsWith(' alive\n'), { limitMs: 20_000 });
+  const pid = (await exec.processPid()) ?? 0;
+  t.ok((await monitorTree(exec.starterPid)).includes(pid), 'its process is there');
+  t.notOk((await monitorTree(exec.starterPid, pid)).includes(pid), 'and told from conmon');
+  await exec.release();
+  t.ok((await exec.done).cpuNs > 0);
+  t.same(await readdir(environment.workDir), []);
+});
+
+t.test('a conmon that stays for --exit-delay is found by the directory of its exec', { skip }, async (t) => {
+  const environment = await environmentFor(t);
+  const parentDir = await mkdtemp(join(environment.workDir, 'delayed-'));
+  t.teardown(async () => {
+    for (const each of await processesOf(parentDir)) await endProcess(each);
+  });
+  t.same(await processesOf(parentDir), []);
+  await execSession(environment, 'rival', { parentDir, log: 'none', podmanExitDelaySeconds: 60 });
+  const found = await processesOf(parentDir);
+  t.equal(found.length, 2, 'C 2.1.6: itself, and the child in which it waits');
+  for (const each of found) await endProcess(each);
+  t.same(await processesOf(parentDir), []);
 });
 
 t.test("a container's exit is timed to its exit file", { skip }, async (t) => {

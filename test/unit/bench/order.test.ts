@@ -1,11 +1,16 @@
 /** ABBA: what the machine does over time, it does to both sides. */
 import t from 'tap';
-import { interleave } from '../../../bench/harness/order.ts';
+import { alternate, interleave } from '../../../bench/harness/order.ts';
 
 t.test('runs alternate a b b a', async (t) => {
   t.same(interleave('a', 'b', 4), ['a', 'b', 'b', 'a', 'a', 'b', 'b', 'a']);
   t.same(interleave('a', 'b', 1), ['a', 'b']);
   t.same(interleave('a', 'b', 0), []);
+});
+
+t.test('three alternate a b c, c b a', async (t) => {
+  t.same(alternate(['a', 'b', 'c'], 3), ['a', 'b', 'c', 'c', 'b', 'a', 'a', 'b', 'c']);
+  t.same(alternate(['a', 'b', 'c'], 0), []);
 });
 
 t.test('a steady drift weighs on both sides alike', async (t) => {

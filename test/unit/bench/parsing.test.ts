@@ -1,12 +1,14 @@
 /** What the bench's helpers tell each other, and how they start conmon. */
 import t from 'tap';
-import { crioArguments, crioEnvironment } from '../../../bench/harness/command-line.ts';
+import { crioArguments, crioEnvironment, podmanExecArguments } from '../../../bench/harness/command-line.ts';
 import { numberIn, parseReply } from '../../../bench/harness/container.ts';
+import { podmanStatus, syncStatus } from '../../../bench/harness/exec-session.ts';
 import { leastLogBytes } from '../../../bench/harness/flood.ts';
 import { parseStarterReport } from '../../../bench/harness/monitor.ts';
+import { cpuPerExec } from '../../../bench/scenarios/exec.ts';
 
 function starterReport(message: string): string {
-  const times = { execNs: 1, syncNs: 3, launcherExitNs: 2, launcherStatus: 0, launcherCpuUs: 1500 };
+  const times = { execNs: 1, syncNs: 3, launcherExitNs: 2, launcherStatus: 0, launcherCpuUs: 1500, treeCpuNs: 7 };
   return JSON.stringify({ ...times, message });
 }
 
@@ -24,6 +26,7 @@ t.test('the pid comes from the sync message; anything else is no container', asy
   t.equal(parseStarterReport(starterReport('{"pid": 4')).containerPid, -1);
   t.equal(parseStarterReport(starterReport('')).containerPid, -1);
   t.equal(parseStarterReport(starterReport('')).launcherCpuNs, 1_500_000);
+  t.equal(parseStarterReport(starterReport('')).treeCpuNs, 7);
   t.throws(() => parseStarterReport('{}'), /starter gave no/);
 });
 
@@ -45,4 +48,33 @@ t.test('the least size of a log counts a prefix for each record and a newline fo
   t.equal(leastLogBytes(8193, 8193), 45 + 8193, 'content of 8192 bytes fits one record');
   t.equal(leastLogBytes(8194, 8194), 45 + 8194 + 46);
   t.equal(leastLogBytes(20_000, 20_000), 45 + 20_000 + 2 * 46);
+});
+
+t.test("an exec's status is read where its engine reads it, and nothing else is one", async (t) => {
+  t.equal(syncStatus('{"exit_code": 0}'), 0);
+  t.equal(syncStatus('{"exit_code": 3}'), 3);
+  t.equal(syncStatus('{"data": 0}'), undefined);
+  t.equal(syncStatus(''), undefined);
+  t.equal(podmanStatus('{"data": 42}\n{"data": 0}'), 0);
+  t.equal(podmanStatus('{"data": 42}\n{"data": 137}\n'), 137);
+  t.equal(podmanStatus('{"data": 0}'), undefined, 'one message is not two');
+  t.equal(podmanStatus('{"data": -1, "message": "no"}\n{"data": 0}'), undefined, 'no process, no status');
+  t.equal(podmanStatus('{"data": 42}\n{"data": 0}\n{"data": 0}'), undefined, 'nor three');
+});
+
+t.test('Podman names its exit command and when it is due; the container as the runtime knows it', async (t) => {
+  const paths = {
+    ...{ id: 'i', bundle: '/b', logPath: '/l', runtime: '/r', pidFile: '/pid', processSpec: '/spec' },
+    ...{ exitDir: '/e', persistDir: '/p', socketDir: '/s', runtimeArgs: ['--root=/x'] },
+  };
+  const argv = podmanExecArguments(paths, 300);
+  t.equal(argv[argv.indexOf('--exit-delay') + 1], '300');
+  t.equal(argv[argv.indexOf('--runtime-arg') + 1], '--root=/x');
+  t.equal(argv[argv.indexOf('-l') + 1], 'none');
+  t.notOk(argv.includes('--sync'));
+});
+
+t.test("CPU of an exec: its own processes' and its share of the daemon's", async (t) => {
+  t.same(cpuPerExec([{ cpuNs: 1e6 }, { cpuNs: 3e6 }], 4e6), { cpuMs: 4, daemonCpuMs: 2 });
+  t.same(cpuPerExec([{ cpuNs: 5e6 }], 0), { cpuMs: 5, daemonCpuMs: 0 });
 });
