@@ -79,7 +79,9 @@ promise(
     const script = 'exec 3<&0; cat >input <&3 & while :; do sleep 0.01; [ -e quiet ] || echo x; done';
     const container = shellContainer(c, script, ['-i', '--leave-stdin-open']);
     await container.created();
-    const [threads, fdsBefore] = [threadsOf(container), fdsOf(container.daemonPid).size];
+    // A thread that has just been started opens its event loop's fds a little later.
+    const fdsBefore = await settled('the fds', () => fdsOf(container.daemonPid).size);
+    const threads = threadsOf(container);
     go(container);
     const random = seededRandom(SEED);
     const visit = async (): Promise<void> => {
