@@ -41,7 +41,7 @@ export interface ExecFigures {
   readonly sessionMs: number;
   /**
    * CPU of the processes that conmon was, which have all ended; not that of a daemon that was joined, nor the runtime's, but
-   * for `alone`: that launcher reaps its daemon, which has reaped the runtime (about 1 ms), and the kernel adds them up.
+   * for `alone`: that launcher reaps its daemon, which has reaped the runtime (about 2 ms), and the kernel adds them up.
    */
   readonly cpuNs: number;
 }

@@ -260,7 +260,7 @@ function costTable(samples: readonly Sample[]): Table {
       row("processes after the container's end", delayed, 'processesAfterEnd', none),
     ],
     notes: [
-      "CPU: all processes of the exec without the runtime's (sessions off: with them, about 1 ms), and the daemon's meanwhile.",
+      "CPU: all processes of the exec without the runtime's (sessions off: with them, about 2 ms), and the daemon's meanwhile.",
       `Memory: Private_Clean + Private_Dirty of all monitors and launchers, ${many} execs that have logged a line and stay, with a k8s-file log.`,
       `Processes: Podman's execs with --exit-delay ${exitDelaySeconds}, all ended.`,
     ],
