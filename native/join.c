@@ -21,6 +21,11 @@
 #include <time.h>
 #include <unistd.h>
 
+/* As in launcher.c. */
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008U
+#endif
+
 /* Launcher and daemon must be made from the same sources (Makefile). */
 #ifndef BUILD_ID
 #define BUILD_ID "unknown"
@@ -163,8 +168,10 @@ static int connect_to_daemon(const char *id)
 /* The arguments, each with its NUL, in a memfd; -1 when there is none to be had. */
 static int keep_arguments(int argc, char **argv)
 {
-	int fd = memfd_create("conmon-arguments", MFD_CLOEXEC);
+	int fd = memfd_create("conmon-arguments", MFD_CLOEXEC | MFD_NOEXEC_SEAL);
 
+	if (fd == -1 && errno == EINVAL)
+		fd = memfd_create("conmon-arguments", MFD_CLOEXEC);
 	if (fd == -1)
 		return -1;
 	for (int i = 0; i < argc; i++) {
@@ -341,6 +348,9 @@ _Noreturn void follow_session(int fd)
 		if (poll(&poll_fd, 1, -1) == -1)
 			continue;
 		ssize_t length = recv(fd, answer, sizeof(answer), MSG_DONTWAIT);
+		/* A signal that the daemon had not read when it closed: told once, before the answer that it has sent. */
+		if (length == -1 && errno == ECONNRESET)
+			length = recv(fd, answer, sizeof(answer), MSG_DONTWAIT);
 		if (length == 2 && answer[0] == 'E')
 			_exit(answer[1]);
 		if (length == 0 || (length == -1 && errno != EAGAIN && errno != EINTR))

@@ -29,10 +29,13 @@ build/stripped/node: $(LIBEXEC)/node
 # make's lists are words: rm -rf of half a path must not happen.
 check-prefix:
 	@$(if $(filter-out 1,$(words x$(DESTDIR)$(PREFIX)$(DATAROOT)$(NAME))),echo 'PREFIX and DESTDIR must not hold blanks' >&2; exit 1)
+	@$(if $(filter-out . ..,$(NAME)),,echo 'NAME must be a name' >&2; exit 1)
+	@$(if $(findstring /,$(NAME)),echo 'NAME must not hold a slash' >&2; exit 1)
 	@$(if $(filter-out /%,$(PREFIX) $(DATAROOT)),echo 'PREFIX and DATAROOT must be absolute' >&2; exit 1)
 
 # The new libexec/conmon is complete before it takes the old one's place; a container that is being started meets either.
 install: check-prefix build build/stripped/node ## into PREFIX (/usr/local), below DESTDIR
+	rm -rf $(INSTALL_LIBEXEC).new
 	install -d -m 0755 $(INSTALL_BIN) $(INSTALL_LIBEXEC).new $(INSTALL_MAN) $(INSTALL_DOC)
 	install -m 0755 build/stripped/node $(INSTALL_LIBEXEC).new/node
 	install -m 0755 -s --strip-program=$(STRIP) $(LIBEXEC)/sys.node $(INSTALL_LIBEXEC).new/sys.node

@@ -53,6 +53,8 @@ const FORWARDED = { SIGTERM, SIGINT, SIGQUIT } as const;
 /** setTimeout's limit: once in 25 days. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
+const ACCEPT_PAUSE_MS = 100;
+
 /** As the launcher's read of the start pipe. */
 const START_MESSAGE_MAX = 8192;
 
@@ -285,6 +287,7 @@ class Execs {
   readonly #launch: Launch;
   #socket: SessionSocket | undefined;
   #watch: Watch | undefined;
+  #pause: ReturnType<typeof setTimeout> | undefined;
   #host: Host | undefined;
 
   constructor(reaper: Reaper, launch: Launch) {
@@ -302,20 +305,34 @@ class Execs {
     try {
       const socket = new SessionSocket(sys, container.parts.options.cid, process.env['XDG_RUNTIME_DIR']);
       this.#socket = socket;
-      const watch = sys.watch(socket.listenFd, () => {
-        this.#host ??= this.#load(container, diag);
-        this.#host.accept(socket.listenFd);
-      });
-      if (typeof watch === 'number')
-        throw new ConmonError('SESSIONS', 'Failed to watch session socket', { reason: sys.strerror(watch) });
-      this.#watch = watch;
+      this.#listen(socket, container, diag);
     } catch (error) {
       this.refuse();
       diag.debug(`execs cannot join: ${errorText(error)}`);
     }
   }
 
+  #listen(socket: SessionSocket, container: Session, diag: Diag): void {
+    const watch = sys.watch(socket.listenFd, () => {
+      try {
+        this.#host ??= this.#load(container, diag);
+        if (this.#host.accept(socket.listenFd)) return;
+        // No fds left: who knocks stays in the backlog, where we would be told of it again and again.
+        if (this.#watch !== undefined) sys.unwatch(this.#watch);
+        this.#watch = undefined;
+        this.#pause = setTimeout(() => this.#listen(socket, container, diag), ACCEPT_PAUSE_MS);
+      } catch (error) {
+        this.refuse(); // conmon was taken away, or replaced, under the container: the launcher starts one of its own
+        diag.warn(`execs cannot join: ${errorText(error)}`);
+      }
+    });
+    if (typeof watch === 'number')
+      throw new ConmonError('SESSIONS', 'Failed to watch session socket', { reason: sys.strerror(watch) });
+    this.#watch = watch;
+  }
+
   refuse(): void {
+    clearTimeout(this.#pause);
     if (this.#watch !== undefined) sys.unwatch(this.#watch);
     this.#watch = undefined;
     this.#socket?.close();
@@ -330,6 +347,8 @@ class Execs {
 
   #load(container: Session, diag: Diag): Host {
     const host = require('./host.cjs') as typeof import('./host/index.ts');
+    if (host.build !== CONMON_BUILD_ID)
+      throw new ConmonError('SESSIONS', 'conmon was replaced while the container ran');
     let shared: Pool | undefined;
     const pool = (): Pool => {
       const threads = require('./threads.cjs') as typeof import('./threads/index.ts');
@@ -387,7 +406,8 @@ function makeJoined(joiner: Joiner, options: Options, reaper: Reaper, pool: () =
     return pipe;
   };
   const closePrepared = (): void => {
-    for (const pipe of pipes) pipe.close();
+    // What came with the call is closed by who called us.
+    for (const pipe of pipes) if (!joiner.fds.includes(pipe.fd)) pipe.close();
     closeTargets(logs);
     if (stdio) for (const fd of Object.values(stdio)) if (fd >= 0) sys.close(fd);
   };

@@ -19,6 +19,7 @@ export class Syslog {
   readonly #path: string;
   /** -1 until the first message, and after a failure: then the next one tries again. */
   #fd = -1;
+  #closed = false;
 
   constructor(sys: Sys, path: string = SOCKET) {
     this.#sys = sys;
@@ -27,6 +28,7 @@ export class Syslog {
 
   /** Sends one message. A log daemon that is gone or busy loses it: a container must not wait for its monitor's chatter. */
   send(priority: number, text: string): void {
+    if (this.#closed) return;
     const line = Buffer.from(`<${FACILITY | priority}>${timestamp(new Date())} conmon: ${text}`);
     for (let attempt = 0; attempt < 2; attempt++) {
       if (this.#fd === -1 && !this.#connect()) return;
@@ -36,7 +38,9 @@ export class Syslog {
     }
   }
 
+  /** For good: who still has something to say in a process that goes on must not open it again. */
   close(): void {
+    this.#closed = true;
     if (this.#fd !== -1) this.#sys.close(this.#fd);
     this.#fd = -1;
   }

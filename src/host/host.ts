@@ -8,7 +8,7 @@ import { readFileSync, readlinkSync } from 'node:fs';
 import type { Options } from '../cli/options.ts';
 import { Diag, type DiagPlan } from '../diag/diag.ts';
 import { ConmonError, errorText } from '../diag/error.ts';
-import { SOCK_CLOEXEC, SOCK_NONBLOCK } from '../native/constants.ts';
+import { EAGAIN, POLLIN, SOCK_CLOEXEC, SOCK_NONBLOCK } from '../native/constants.ts';
 import type { Sys } from '../native/sys.ts';
 import { Environment } from '../session/environment.ts';
 import { HAND_OVER_MAX, type HandOver, OWN_FDS, parseHandOver, readBlock } from '../session/hand-over.ts';
@@ -114,11 +114,11 @@ export class Host {
     return this.#sessions.size > 0;
   }
 
-  /** Somebody is in the backlog of the session socket. */
-  accept(listenFd: number): void {
+  /** Somebody is in the backlog of the session socket. @returns false when nobody can be accepted now. */
+  accept(listenFd: number): boolean {
     for (let i = 0; i < ACCEPTS_A_TURN; i++) {
       const fd = this.#parts.sys.accept4(listenFd, SOCK_CLOEXEC | SOCK_NONBLOCK);
-      if (fd < 0) return;
+      if (fd < 0) return fd === EAGAIN;
       const connection = new Connection(this.#parts.sys, fd, this.#scratch, {
         onHandOver: (each, bytes, fds) => this.#judge(each, bytes, fds),
         onGone: (each) => this.#connections.delete(each),
@@ -126,6 +126,7 @@ export class Host {
       this.#connections.add(connection);
       connection.start();
     }
+    return true;
   }
 
   /** The container's session is done, with conmon's status. Ends the process as soon as no session needs it. */
@@ -193,6 +194,9 @@ export class Host {
       onDone: (status) => this.#done(connection, made, status),
     };
     for (const warning of call.warnings) joiner.diag.warn(warning);
+    // A launcher says nothing before our answer. One that has given up is starting a conmon of its own, whose files must stay.
+    if (sys.poll(Int32Array.of(connection.fd, POLLIN), 1, 0) !== 0)
+      throw new ConmonError('JOIN', 'its launcher has given up');
     const made = maker.make(joiner, call.options);
     for (const fd of [environFd, argumentsFd]) sys.close(fd);
     return { made, told };

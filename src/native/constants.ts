@@ -6,8 +6,10 @@
 /** Results of system calls are negative errnos: these are, too. */
 export const ESRCH = -3;
 export const EINTR = -4;
+export const EBADF = -9;
 export const ECHILD = -10;
 export const EAGAIN = -11;
+export const ENOMEM = -12;
 export const EIO = -5;
 export const EPERM = -1;
 export const EEXIST = -17;

@@ -20,6 +20,7 @@ import { closeChildStdio, closeLeakedFds } from './release.ts';
 import { runtimeArgs } from './runtime-args.ts';
 import { pendingText } from './runtime-stderr.ts';
 import type { Session } from './session.ts';
+import { spawnInCgroup } from './spawn.ts';
 import type { State } from './state.ts';
 import { Terminal } from './terminal.ts';
 import { exitStatus } from './wait-status.ts';
@@ -57,7 +58,7 @@ function executeRuntime(session: Session): State {
   const { envp, listenPidOffset } = environment.forRuntime(conmonPids, options.replaceListenPid);
   const runtimeFds = joined?.runtimeFds ?? leakedFds;
   session.expectedSince = session.parts.reaper.expect();
-  const pid = sys.spawn({
+  const pid = spawnInCgroup(sys, {
     path: options.runtime,
     argv: toBlock(args),
     envp,
@@ -229,12 +230,14 @@ export function tellOutOfMemory(session: Session): State {
 
 /** Tells the caller why there is no container, with the runtime's own words when it left some. No exit files then. */
 export function failCreate(session: Session, reason: string): State {
-  const { diag, syncPipe } = session.parts;
+  const { sys, diag, syncPipe } = session.parts;
   const words = wordsOfRuntime(session);
   if (words.length > 0) diag.warn(`runtime stderr: ${words.toString()}`);
   diag.error(reason);
   syncPipe.send(-1, words.length > 0 ? words : Buffer.from(reason));
   session.status = 1;
+  // It may have been started before something else failed; in a daemon that goes on nobody else ends it.
+  if (session.runtimePid > 0) sys.kill(session.runtimePid, SIGKILL);
   session.parts.onGone?.();
   stopExpecting(session);
   session.cancelTimers();
@@ -369,7 +372,7 @@ export function runExitCommand(session: Session): State {
 function spawnExitCommand(session: Session, path: string, args: readonly string[]): number | undefined {
   const { sys, diag, environment, launch, oomScoreAdj, joined } = session.parts;
   try {
-    const pid = sys.spawn({
+    const pid = spawnInCgroup(sys, {
       path,
       argv: toBlock(args),
       envp: environment.untouched().envp,

@@ -43,7 +43,7 @@ export function peerOf(sys: Sys, fd: number): Peer {
 
 /** Throws ConmonError PEER with what differs. */
 export function checkPeer(sys: Sys, { pid, pidfd }: Peer): void {
-  const differing = (['namespaces', 'credentials', 'limits', 'priority', 'label', 'root'] as const).find(
+  const differing = (['namespaces', 'credentials', 'limits', 'priority', 'label', 'root', 'audit'] as const).find(
     (name) => LOOKS[name](pid) !== LOOKS[name](process.pid),
   );
   if (differing !== undefined) throw new ConmonError('PEER', `the launcher has other ${differing}`);
@@ -68,6 +68,14 @@ const LOOKS = {
       return readFileSync(`/proc/${pid}/attr/current`, 'latin1');
     } catch {
       return ''; // no security module
+    }
+  },
+  /** Who logged in, in the audit trail: children inherit it. */
+  audit: (pid: number) => {
+    try {
+      return readFileSync(`/proc/${pid}/loginuid`, 'latin1');
+    } catch {
+      return ''; // no audit
     }
   },
   root: (pid: number) => {
@@ -101,13 +109,21 @@ export function cgroupOf(pid: number): number {
   if (root === undefined) throw new ConmonError('PEER', 'the cgroup of the launcher cannot be found');
   const fd = openSync(`${root}${path}`, constants.O_RDONLY | constants.O_DIRECTORY | O_CLOEXEC);
   try {
-    // What clone3 will ask for; without it the launcher's caller has moved what we may not.
-    closeSync(openSync(`${root}${path}/cgroup.procs`, constants.O_WRONLY | O_CLOEXEC));
+    // What clone3 will ask for, of both cgroups' nearest common one too; without it the launcher's caller has moved what we may not.
+    for (const each of [path, commonCgroup(path, /^0::(\/.*)$/m.exec(ours ?? '')?.[1] ?? '/')])
+      closeSync(openSync(`${root}${each}/cgroup.procs`, constants.O_WRONLY | O_CLOEXEC));
   } catch (error) {
     closeSync(fd);
     throw error;
   }
   return fd;
+}
+
+/** cgroups(7), delegation: who moves a process must be allowed to write there. */
+function commonCgroup(one: string, other: string): string {
+  const [a, b] = [one.split('/'), other.split('/')];
+  const at = a.findIndex((name, i) => name !== b[i]);
+  return (at === -1 ? a : a.slice(0, at)).join('/');
 }
 
 function isCgroup2(path: string): boolean {
