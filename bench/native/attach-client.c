@@ -3,8 +3,9 @@
  * It only reads: one packet a recv into 8193 bytes, as engines do, and checks every byte.
  *
  * Usage: attach-client SOCKET flood SPEC TOTAL    reads TOTAL bytes of pattern.h's payload; last= packets= cpu=
- *        attach-client SOCKET stamps COUNT        reads COUNT lines that begin with the time of their write, CLOCK_MONOTONIC
- *                                                 ns in 20 digits; the quantiles of their age in ns, p10= .. max=
+ *        attach-client SOCKET stamps SKIP COUNT   reads SKIP lines and then COUNT that begin with the time of their write,
+ *                                                 CLOCK_MONOTONIC ns in 20 digits; the quantiles of these' age in ns,
+ *                                                 p10= .. max=
  * Prints "connected" and then one line "done key=value ..."; status 0, or 1 with what is wrong on stderr.
  */
 #define _GNU_SOURCE
@@ -64,24 +65,31 @@ static int by_value(const void *a, const void *b) {
   return (left > right) - (left < right);
 }
 
-static int stamps(int fd, size_t count) {
+static int stamps(int fd, size_t skip, size_t count) {
   static const struct {
     const char *name;
     double share;
   } quantiles[] = {{"p10", 0.1}, {"p50", 0.5}, {"p90", 0.9}, {"p99", 0.99}, {"max", 1}};
-  static char packet[PACKET_BYTES];
+  static char packet[PACKET_BYTES], text[2 * PACKET_BYTES]; /* a line may begin in one packet and end in the next */
+  size_t held = 0;
   int64_t *ages = calloc(count, sizeof *ages);
   if (ages == NULL || count == 0) return fail("no memory");
-  for (size_t i = 0; i < count;) {
-    const ssize_t length = recv(fd, packet, sizeof packet - 1, 0);
+  for (size_t seen = 0; seen < skip + count;) {
+    const ssize_t length = recv(fd, packet, sizeof packet, 0);
     const int64_t now = monotonic_ns();
     if (length <= 1) return fail("the socket ended early");
-    packet[length] = '\0';
+    if (held >= PACKET_BYTES) return fail("a line that is too long");
+    memcpy(text + held, packet + 1, (size_t)length - 1);
+    held += (size_t)length - 1;
+    text[held] = '\0';
     /* Lines that a busy monitor has put together count each. */
-    for (char *line = packet + 1, *end; i < count && (end = strchr(line, '\n')) != NULL; line = end + 1) {
+    char *line = text;
+    for (char *end; seen < skip + count && (end = strchr(line, '\n')) != NULL; line = end + 1) {
       if (end - line < STAMP_DIGITS) return fail("a line without its time");
-      ages[i++] = now - strtoll(line, NULL, 10);
+      if (seen++ >= skip) ages[seen - 1 - skip] = now - strtoll(line, NULL, 10);
     }
+    held -= (size_t)(line - text);
+    memmove(text, line, held);
   }
   qsort(ages, count, sizeof *ages, by_value);
   printf("done");
@@ -94,12 +102,12 @@ static int stamps(int fd, size_t count) {
 }
 
 int main(int argc, char **argv) {
-  if (argc < 4) return fail("usage: SOCKET flood SPEC TOTAL | SOCKET stamps COUNT");
+  if (argc < 4) return fail("usage: SOCKET flood SPEC TOTAL | SOCKET stamps SKIP COUNT");
   const int fd = connect_to(argv[1]);
   if (fd < 0) return fail(strerror(errno));
   printf("connected\n");
   fflush(stdout);
   if (strcmp(argv[2], "flood") == 0 && argc == 5) return flood(fd, argv[3], strtoull(argv[4], NULL, 10));
-  if (strcmp(argv[2], "stamps") == 0) return stamps(fd, strtoull(argv[3], NULL, 10));
+  if (strcmp(argv[2], "stamps") == 0 && argc == 5) return stamps(fd, strtoull(argv[3], NULL, 10), strtoull(argv[4], NULL, 10));
   return fail("no such mode");
 }
