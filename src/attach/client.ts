@@ -17,8 +17,8 @@ export interface OutgoingRecord {
   readonly after: number;
 }
 
-/** Packets of one system call: half of what a socket of the usual size holds. */
-const PACKETS_A_CALL = 16;
+/** Packets of one system call: a whole read of the log thread, more than a socket of the usual size holds (26). */
+const PACKETS_A_CALL = 34;
 /** A type byte and the payload. */
 const PARTS = 2;
 

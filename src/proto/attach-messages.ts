@@ -7,8 +7,12 @@ import type { MessagePort } from 'node:worker_threads';
 import type { DiagPlan } from '../diag/diag.ts';
 import type { RingGeometry } from '../ring/layout.ts';
 
-/** Clients read into 8193 bytes: a type byte and this much. */
-export const PACKET_PAYLOAD_MAX = 8192;
+/**
+ * Clients read into 8193 bytes, a type byte and 8192. With so much and the type byte a packet fits the kernel's 8 KiB buffers
+ * with what the kernel adds to it (320 bytes, from 7873 on it takes 16 KiB), so a socket holds twice as many packets;
+ * 34 of them are one read (docs/adr/0006-data-path.md).
+ */
+export const PACKET_PAYLOAD_MAX = 7712;
 /** What one packet of a client may hold. */
 export const CLIENT_PACKET_MAX = 32768;
 

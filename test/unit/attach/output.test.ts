@@ -22,13 +22,14 @@ t.test('each client gets every record in order, stdout as type 2 and stderr as t
   t.equal(rig.counters.sentBytes, 18);
 });
 
-t.test('a packet holds a type byte and at most 8192 bytes', async (t) => {
+t.test('a packet holds a type byte and at most 7712 bytes', async (t) => {
   for (const [length, packets] of [
-    [8192, [8193]],
-    [8193, [8193, 2]],
-    [30_000, [8193, 8193, 8193, 5425]],
+    [7712, [7713]],
+    [7713, [7713, 2]],
+    [30_000, [7713, 7713, 7713, 6865]],
+    [300_000, [...Array<number>(38).fill(7713), 6945]],
   ] as const) {
-    const rig = new Rig();
+    const rig = new Rig({ capacityBytes: 1 << 19 });
     const client = rig.connect();
     const payload = Buffer.alloc(length, 'abcdefg');
     rig.run(
