@@ -19,6 +19,8 @@ export const DriverField = {
   /** Driver: bytes of stdout's and stderr's output areas that the sink is done with. */
   stdoutDoneBytes: 3,
   stderrDoneBytes: 4,
+  /** Driver: the done field of the lane that wrote last: what {@link fragmentBytes} counts is of its first record. */
+  writingLane: 5,
   /** Sink: 1 once {@link sizeBytes} and {@link totalBytes} are known. */
   opened: 8,
   /** Sink: where the last whole record in the file ends. */

@@ -24,6 +24,8 @@ const BATCH_MOST = 128;
 const BATCH_LEAST = 8;
 /** How long a journald that takes nothing may hold the container back before records are dropped. */
 export const PATIENCE_MS = 2000;
+/** How long one batch may keep the thread from everything else: a slow journal takes a message every now and then. */
+const TURN_MS = 100;
 /** A journal that is gone is tried again after so long, then twice as long, and so on. */
 const RETRY_FIRST_MS = 100;
 const RETRY_MOST_MS = 5000;
@@ -106,7 +108,7 @@ export class Journald implements LogDriver {
   /** What comes next is dropped. */
   #shedding = false;
   /** A line that is held will get no end. */
-  #ended = false;
+  readonly #ended = new Set<Stream>();
 
   constructor(target: JournaldTarget, parts: JournaldParts) {
     this.#parts = parts;
@@ -147,6 +149,7 @@ export class Journald implements LogDriver {
     if (this.#stall !== 0) return false;
     const { state, kernel } = this.#parts;
     const lane = this.#lanes[stream];
+    const begunMs = this.#now();
     for (let taken = state[DriverField.takenBytes] ?? 0; taken < length; ) {
       const lines = kernel.scan(offset + taken, length - taken, this.#newlines, this.#batch);
       const planned = this.#plan(lane, offset, taken, length, lines);
@@ -155,6 +158,11 @@ export class Journald implements LogDriver {
         if (sent > 0) taken = this.#settleUp(lane, sent);
         state[DriverField.takenBytes] = taken;
         if (this.#stall !== 0) return false;
+        if (taken < length && this.#now() - begunMs >= TURN_MS) {
+          this.#batch = BATCH_LEAST; // one call of many messages would take longer than a turn by itself
+          this.#fail(EAGAIN); // goes on as soon as the socket has room, after whatever else waits
+          return false;
+        }
         if (sent < this.#count || planned < length) continue;
       }
       this.#hold(lane, offset + taken, length - taken);
@@ -166,7 +174,7 @@ export class Journald implements LogDriver {
 
   /** Only when it was said that nothing ever follows: see {@link holdsPartial}. */
   settle(stream: Stream, last: boolean): void {
-    if (last) this.#ended = true;
+    if (last) this.#ended.add(stream);
     if (!last || this.#stall !== 0) return;
     const lane = this.#lanes[stream];
     const held = this.#words[lane.words + JournalField.held / 4] ?? 0;
@@ -213,8 +221,8 @@ export class Journald implements LogDriver {
 
   shed(): void {
     this.#shedding = true;
-    if (!this.#ended) return;
-    for (const lane of [this.#lanes[STDOUT], this.#lanes[STDERR]]) {
+    for (const stream of this.#ended) {
+      const lane = this.#lanes[stream];
       const held = this.#words[lane.words + JournalField.held / 4] ?? 0;
       this.#words[lane.words + JournalField.held / 4] = 0;
       if (held > 0) this.#drop(held, 1);

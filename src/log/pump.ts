@@ -118,7 +118,7 @@ export class Pump {
     }
     this.#parts.producer.unlimit();
     if (this.#ending.drain) for (const source of this.#sources) this.#drain(source);
-    this.#finish();
+    yield* this.#finish();
     for (const source of this.#sources) this.#close(source);
     this.#parts.producer.end();
   }
@@ -302,7 +302,7 @@ export class Pump {
    * The last chance of stalled drivers: one more attempt; a reader who is only slow has a second, a sink that goes on taking
    * and is worth waiting for ten. Then they drop.
    */
-  #finish(): void {
+  *#finish(): Steps<void> {
     const startMs = this.#now();
     for (const slot of this.#feed.drivers) {
       for (;;) {
@@ -313,7 +313,10 @@ export class Pump {
         const fd = this.#feed.waitFd(slot);
         if (fd === -1 || leftMs <= 0) break;
         const wakeMs = Math.max(Math.ceil(this.#feed.wakesAtMs(slot) - this.#now()), 0);
-        this.#parts.sys.poll(Int32Array.of(fd, POLLOUT), 1, Math.min(leftMs, wakeMs));
+        this.#request.set = Int32Array.of(fd, POLLOUT);
+        this.#request.count = 1;
+        this.#request.timeoutMs = Math.min(leftMs, wakeMs);
+        yield this.#request;
       }
     }
     this.#feed.limit(0);

@@ -121,12 +121,11 @@ export class RecordFile implements LogDriver {
 
   retry(): void {
     this.#parts.sink.retry();
-    this.#flush(this.#stdout);
-    this.#flush(this.#stderr);
+    for (const lane of this.#inOrder()) this.#flush(lane);
   }
 
   shed(): void {
-    for (const lane of [this.#stdout, this.#stderr]) {
+    for (const lane of this.#inOrder()) {
       const from = lane.outStart + (this.#parts.state[lane.doneField] ?? 0);
       const closedEnd = this.#closedEnd(lane);
       if (closedEnd === from) continue;
@@ -152,12 +151,19 @@ export class RecordFile implements LogDriver {
     const { sink, state } = this.#parts;
     const closedEnd = this.#closedEnd(lane);
     for (let from = lane.outStart + (state[lane.doneField] ?? 0); from < closedEnd; ) {
+      if (!sink.stalled) state[DriverField.writingLane] = lane.doneField;
       from += sink.write(this.#bytes, from, closedEnd - from);
       state[lane.doneField] = from - lane.outStart;
       if (sink.stalled && from < closedEnd) return false;
     }
     this.#compact(lane, closedEnd);
     return true;
+  }
+
+  /** The lane whose record may be half written goes first. */
+  #inOrder(): readonly Lane[] {
+    const last = this.#parts.state[DriverField.writingLane];
+    return last === this.#stderr.doneField ? [this.#stderr, this.#stdout] : [this.#stdout, this.#stderr];
   }
 
   /** Where the closed records end, and the open one, if there is one, begins. */

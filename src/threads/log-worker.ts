@@ -115,6 +115,8 @@ export class LogWorker {
     if (this.#closed) return;
     this.#closed = true;
     for (const { fd } of [this.doorbell, this.attachDoorbell]) this.#sys.close(fd);
+    // A worker that ends as it should closes its files; one that was lost did not.
+    if (this.#lost) for (const target of this.#plan.targets) if ('fd' in target) this.#sys.close(target.fd);
   }
 
   /** An engine waits for the new file without a limit: it gets one also when nobody is left to write to it. */

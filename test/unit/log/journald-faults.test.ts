@@ -1,6 +1,7 @@
 /** The journald driver when the journal is slow, full, gone, or comes back. */
 import t from 'tap';
 import { LINE_MAX_BYTES, PATIENCE_MS } from '../../../src/log/journald.ts';
+import { sys } from '../../../src/native/sys.ts';
 import { STDERR, STDOUT } from '../../../src/proto/stream.ts';
 import { JournaldRig } from './journald-rig.ts';
 
@@ -201,4 +202,44 @@ t.test('a reopen and a sync have nothing to do', async (t) => {
   rig.driver.sync();
   rig.print('x\n');
   t.same(rig.lines, ['6|x\n']);
+});
+
+t.test(
+  'a journal that takes its time with each call holds the thread for a moment only, and nothing is lost',
+  async (t) => {
+    let slowMs = 0;
+    const rig: JournaldRig = new JournaldRig(t, {
+      calls: {
+        sendmmsg: (...args) => {
+          rig.nowMs += slowMs;
+          return sys.sendmmsg(...args);
+        },
+      },
+    });
+    const text = numbered(0, 2000);
+    slowMs = 60;
+    let turns = 1;
+    for (; !rig.offer(text); turns++) {
+      t.equal(rig.driver.stalled, true);
+      t.ok(rig.driver.waitFd >= 0, 'it goes on when the socket has room, after everything else');
+      t.equal(rig.driver.patient, true);
+      rig.journal.take();
+      rig.driver.retry();
+    }
+    rig.journal.take();
+    t.ok(turns > 20, `${turns} turns`);
+    t.same(numbers(rig), [...new Array(2000).keys()]);
+    t.match(rig.counters, { droppedRecords: 0, records: 2000 });
+  },
+);
+
+t.test('when one stream has ended, the other’s line that is dropped counts once, with its beginning', async (t) => {
+  const rig = new JournaldRig(t);
+  rig.offer('the end', STDOUT);
+  rig.driver.settle(STDOUT, true);
+  const [first, second] = ['<3>first half, ', 'second half\n'];
+  rig.offer(first, STDERR);
+  rig.driver.shed();
+  t.equal(rig.offer(second, STDERR), true);
+  t.match(rig.counters, { droppedRecords: 1, droppedBytes: first.length + second.length });
 });
