@@ -149,6 +149,9 @@ export class RecordFile implements LogDriver {
   /** Writes the closed records and moves an open one to the start of the area. @returns false when some had to stay. */
   #flush(lane: Lane): boolean {
     const { sink, state } = this.#parts;
+    const [first] = this.#inOrder();
+    // A record of the other lane that is half in the file must be ended before anything else.
+    if ((state[DriverField.fragmentBytes] ?? 0) > 0 && first !== lane && !this.#flush(first)) return false;
     const closedEnd = this.#closedEnd(lane);
     for (let from = lane.outStart + (state[lane.doneField] ?? 0); from < closedEnd; ) {
       if (!sink.stalled) state[DriverField.writingLane] = lane.doneField;
@@ -161,7 +164,7 @@ export class RecordFile implements LogDriver {
   }
 
   /** The lane whose record may be half written goes first. */
-  #inOrder(): readonly Lane[] {
+  #inOrder(): readonly [Lane, Lane] {
     const last = this.#parts.state[DriverField.writingLane];
     return last === this.#stderr.doneField ? [this.#stderr, this.#stdout] : [this.#stdout, this.#stderr];
   }
