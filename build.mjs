@@ -33,7 +33,7 @@ const SESSION_ENTRIES = {
   log: 'workers/log.ts',
   attach: 'workers/attach.ts',
   shared: 'workers/shared.ts',
-  host: 'src/host/index.ts',
+  host: 'src/daemon/joining.ts',
 };
 const OTHER_ENTRIES = {
   'help.cjs': 'src/cli/help.ts',

@@ -12,7 +12,7 @@ const NOT_OURS = { c: 'C is one file, which stays in memory' };
 function installAnotherBuild(prefix: string): number {
   const libexec = join(prefix, 'libexec/conmon');
   const main = readFileSync(join(libexec, 'main.js'), 'latin1');
-  const build = /build:"([^"]+)"/.exec(main)?.[1];
+  const build = /buildId="([0-9a-f]{32})"/.exec(main)?.[1];
   if (build === undefined) throw new Error('main.js does not say of which build it is');
   let changed = 0;
   for (const name of readdirSync(libexec).filter((name) => name.endsWith('.js'))) {

@@ -15,6 +15,7 @@ const LEVELS: readonly (readonly string[])[] = [
   ['src/kernel'],
   ['src/ring', 'src/log', 'src/attach', 'src/session', 'src/cli'],
   ['workers', 'src/threads', 'src/host'],
+  ['src/daemon'],
   ['src/main.ts'],
 ];
 
