@@ -8,17 +8,17 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import yargs from 'yargs';
 import { hideBin } from 'yargs/helpers';
-import type { Environment, Failure, Sample, Scenario, Step } from './harness/environment.ts';
+import type { Environment, Failure, Sample } from './harness/environment.ts';
 import { startMonitor } from './harness/monitor.ts';
 import { buildPrograms, projectRoot } from './harness/native.ts';
+import { goalsTable } from './report/goals.ts';
 import { htmlReport } from './report/html.ts';
 import { describeMachine, formatMachine } from './report/machine.ts';
 import { appendResult, parseResults, type Results, resultPath } from './report/ndjson.ts';
-import { clock, estimateLeftMs, terminalProgress } from './report/progress.ts';
-import { formatTable } from './report/table.ts';
+import { clock, terminalProgress } from './report/progress.ts';
+import { failureLines, formatTable } from './report/table.ts';
+import { exitStatus, type PlannedStep, runSteps } from './run-steps.ts';
 import { scenarios } from './scenarios/all.ts';
-
-const exitInterrupted = 130; // 128 + SIGINT, as a shell tells it
 
 const options = yargs(hideBin(process.argv))
   .scriptName('bench')
@@ -46,7 +46,7 @@ async function main(): Promise<number> {
     const results = parseResults(await readFile(options.report, 'utf8'));
     process.stdout.write(`${formatMachine(results.machine)}\n`);
     await present(results, options.report);
-    return results.failures.length > 0 ? 1 : 0;
+    return exitStatus(true, results.failures);
   }
   const stop = new AbortController();
   process.on('SIGINT', () => stop.abort(new Error('interrupted')));
@@ -85,74 +85,47 @@ async function bench(environment: Environment): Promise<number> {
   const began = performance.now();
   const samples: Sample[] = [];
   const failures: Failure[] = [];
-  const complete = await runSteps(environment, chosen, resultsFile, samples, failures);
+  const planned = chosen.flatMap((scenario) =>
+    scenario.steps(environment).map((step) => ({ scenario: scenario.name, step })),
+  );
+  const steps = [...warmUp(environment), ...planned];
+  const progress = terminalProgress(process.stderr);
+  const complete = await runSteps(steps, environment.signal, {
+    onStep: (index, { scenario, step }, leftMs) =>
+      progress.show(index + 1, steps.length, `${scenario}, ${step.variant}, ${step.subject}`, leftMs),
+    onSample: (sample, at) => {
+      samples.push(sample);
+      appendResult(resultsFile, { type: 'sample', at, ...sample });
+    },
+    onFailure: (failure, at) => {
+      failures.push(failure);
+      appendResult(resultsFile, { type: 'failure', at, ...failure });
+    },
+  });
+  progress.clear();
   appendResult(resultsFile, { type: 'end', at: new Date().toISOString(), complete });
 
   await present({ mode, machine, complete, samples, failures }, resultsFile);
   process.stdout.write(`${clock(performance.now() - began)} min; samples in ${resultsFile}\n`);
-  if (!complete) return exitInterrupted;
-  return failures.length > 0 ? 1 : 0;
+  return exitStatus(complete, failures);
 }
 
 /** Prints all tables and writes the HTML report beside the samples. */
 async function present(results: Results, resultsFile: string): Promise<void> {
   const tables = scenarios.flatMap((scenario) => scenario.tables(results.samples));
-  for (const table of tables) process.stdout.write(`${formatTable(table)}\n`);
-  for (const { scenario, variant, subject, failure } of results.failures) {
-    process.stdout.write(`FAILED, does not count: ${scenario}, ${variant}, ${subject}: ${failure}\n`);
-  }
+  const goals = goalsTable(results.samples);
+  for (const table of [...tables, goals]) process.stdout.write(`${formatTable(table)}\n`);
+  for (const line of failureLines(results.failures)) process.stdout.write(`FAILED, does not count: ${line}\n`);
   if (!results.complete) process.stdout.write('Interrupted: the tables show what had been measured until then.\n');
   const htmlFile = `${resultsFile.replace(/\.ndjson$/, '')}.html`;
-  await writeFile(htmlFile, htmlReport({ ...results, tables }));
+  await writeFile(htmlFile, htmlReport({ ...results, tables, goals }));
   process.stdout.write(`report in ${htmlFile}\n`);
 }
 
-/** Runs all steps into `samples` and `failures`. @returns false when it was interrupted. */
-async function runSteps(
-  environment: Environment,
-  chosen: readonly Scenario[],
-  resultsFile: string,
-  samples: Sample[],
-  failures: Failure[],
-): Promise<boolean> {
-  const progress = terminalProgress(process.stderr);
-  const planned = chosen.flatMap((scenario) => scenario.steps(environment).map((step) => ({ scenario, step })));
-  const steps = [...warmUp(environment), ...planned];
-  const began = performance.now();
-  let doneExpectedMs = 0;
-  let leftExpectedMs = steps.reduce((sum, { step }) => sum + step.expectedMs, 0);
-  for (const [index, { scenario, step }] of steps.entries()) {
-    if (environment.signal.aborted) break;
-    const leftMs = estimateLeftMs(performance.now() - began, doneExpectedMs, leftExpectedMs);
-    progress.show(index + 1, steps.length, `${scenario.name}, ${step.variant}, ${step.subject}`, leftMs);
-    const at = new Date().toISOString();
-    try {
-      for (const sample of await step.run()) {
-        samples.push(sample);
-        appendResult(resultsFile, { type: 'sample', at, ...sample });
-      }
-    } catch (error) {
-      if (environment.signal.aborted) break;
-      const failure: Failure = {
-        scenario: scenario.name,
-        variant: step.variant,
-        subject: step.subject,
-        failure: error instanceof Error ? error.message : String(error),
-      };
-      failures.push(failure);
-      appendResult(resultsFile, { type: 'failure', at, ...failure });
-    }
-    doneExpectedMs += step.expectedMs;
-    leftExpectedMs -= step.expectedMs;
-  }
-  progress.clear();
-  return !environment.signal.aborted;
-}
-
 /** One start of each side that nobody counts: the page cache then holds both binaries. */
-function warmUp(environment: Environment): readonly { scenario: { name: string }; step: Step }[] {
+function warmUp(environment: Environment): readonly PlannedStep[] {
   return (['rival', 'ours'] as const).map((subject) => ({
-    scenario: { name: 'warm-up' },
+    scenario: 'warm-up',
     step: {
       variant: 'start',
       subject,

@@ -102,7 +102,7 @@ export async function startExec(environment: Environment, side: Side, plan: Exec
       const { times, launcherCpuNs, treeCpuNs, message } = parseStarterReport(stdout);
       const status = delay === undefined ? syncStatus(message) : podmanStatus(message);
       if (status !== 0) throw new Error(`${side}: the exec's status is ${JSON.stringify(message)}`);
-      if (delay === undefined && plan.log === undefined) checkLog(side, await readFile(logPath, 'utf8'));
+      if (delay === undefined && plan.log === undefined) checkExecLog(side, await readFile(logPath, 'utf8'));
       const note = parseReply(await readFile(`${paths.pidFile}.at`, 'utf8'));
       checkParent(side, numberIn(note, 'parent'), plan);
       return {
@@ -146,7 +146,8 @@ function valueIn(message: string, key: string): unknown {
   }
 }
 
-function checkLog(side: Side, log: string): void {
+/** Throws unless the log holds what the process of an exec writes, and nothing else. */
+export function checkExecLog(side: Side, log: string): void {
   if (!/^\S+ stdout F alive\n$/.test(log)) throw new Error(`${side}: the exec's log holds ${JSON.stringify(log)}`);
 }
 

@@ -21,8 +21,6 @@ export interface Load {
   readonly payloadMB: number;
   /** The row's name; the line length by default. */
   readonly variant?: string;
-  /** What the project promises: throughput at least so many times that of C. */
-  readonly goalRatio?: number;
   /** Lines of any bytes instead of text. */
   readonly binary?: boolean;
   /** As much again to stderr, at the same time. */
@@ -33,8 +31,6 @@ export interface Load {
   readonly log?: (logPath: string) => string;
   /** How the log is verified; `none`: there is no log, the run is over when the pipe is empty. */
   readonly format?: LogFormat | 'none';
-  /** Left out of a quick bench. */
-  readonly fullOnly?: boolean;
 }
 
 /** CRI record around the content: timestamp, stream, tag and their spaces; the newline stands for the payload's own. */
@@ -127,11 +123,16 @@ export async function floodMonitor(
   }
 }
 
-/** Lets the container write and waits until the log has all of it. */
-export async function flood(monitor: Monitor, load: Load, least: number) {
+/**
+ * Lets the container write and waits until the log has all of it.
+ * @param least bytes of the complete log; 0 when it is replaced meanwhile: then the empty pipe is what counts.
+ * @param atNs when it begins, CLOCK_MONOTONIC; at once by default.
+ */
+export async function flood(monitor: Monitor, load: Load, least: number, atNs = 0) {
   const chunk = load.chunkBytes === undefined ? '' : ` chunk=${load.chunkBytes}`;
   const both = load.both === true ? ' both=1' : '';
-  const command = `write line=${specOf(load)} total=${streamBytes(load)}${chunk}${both}`;
+  const at = atNs === 0 ? '' : ` at=${atNs}`;
+  const command = `write line=${specOf(load)} total=${streamBytes(load)}${chunk}${both}${at}`;
   const written = await monitor.container.request(command, writeLimitMs);
   const quiet = await monitor.container.request(
     `watch min=${least} quiet=${quietMs} stall=${stallMs} path=${monitor.logPath}`,

@@ -21,6 +21,7 @@ export const programs = [
   'copy-floor',
   'cpu-clock',
   'fake-runtime',
+  'in-container',
   'starter',
   'verify-log',
   'warm-memory',

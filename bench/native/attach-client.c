@@ -2,10 +2,11 @@
  * A client of conmon's attach socket that costs as little as one can, so that the monitor sets the pace.
  * It only reads: one packet a recv into 8193 bytes, as engines do, and checks every byte.
  *
- * Usage: attach-client SOCKET flood SPEC TOTAL    reads TOTAL bytes of pattern.h's payload; last= packets= cpu=
+ * Usage: attach-client SOCKET flood SPEC TOTAL PACE   reads TOTAL bytes of pattern.h's payload; last= packets= cpu=
+ *                                                 PACE: no faster than so many MB/s; 0 = as fast as it can
  *        attach-client SOCKET stamps SKIP COUNT   reads SKIP lines and then COUNT that begin with the time of their write,
  *                                                 CLOCK_MONOTONIC ns in 20 digits; the quantiles of these' age in ns,
- *                                                 p10= .. max=
+ *                                                 p10= p25= p50= p75= p90= p95= p99= p999= max=
  * Prints "connected" and then one line "done key=value ..."; status 0, or 1 with what is wrong on stderr.
  */
 #define _GNU_SOURCE
@@ -38,10 +39,18 @@ static int connect_to(char *path) {
   return fd;
 }
 
-static int flood(int fd, const char *spec, uint64_t total) {
+/* Sleeps until `bytes` may have been read since `begin`. */
+static void keep_pace(int64_t begin, uint64_t bytes, uint64_t pace) {
+  const int64_t due = begin + (int64_t)(bytes * 1000 / pace);
+  const struct timespec at = {due / 1000000000, due % 1000000000};
+  if (due > monotonic_ns()) clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL);
+}
+
+static int flood(int fd, const char *spec, uint64_t total, uint64_t pace) {
   static char packet[PACKET_BYTES];
   struct pattern pattern;
   uint64_t offset = 0, packets = 0;
+  int64_t begin = 0;
   if (pattern_init(&pattern, spec, PACKET_BYTES) < 0) return fail("no such pattern");
   const int64_t cpu_before = own_cpu_ns();
   while (offset < total) {
@@ -52,6 +61,8 @@ static int flood(int fd, const char *spec, uint64_t total) {
     if (memcmp(packet + 1, pattern_at(&pattern, offset), (size_t)length - 1) != 0) return fail("not what was written");
     offset += (uint64_t)length - 1;
     packets++;
+    if (begin == 0) begin = monotonic_ns();
+    if (pace > 0) keep_pace(begin, offset, pace);
   }
   const int64_t last = monotonic_ns();
   if (offset != total) return fail("more than was written");
@@ -69,7 +80,8 @@ static int stamps(int fd, size_t skip, size_t count) {
   static const struct {
     const char *name;
     double share;
-  } quantiles[] = {{"p10", 0.1}, {"p50", 0.5}, {"p90", 0.9}, {"p99", 0.99}, {"max", 1}};
+  } quantiles[] = {{"p10", 0.1}, {"p25", 0.25}, {"p50", 0.5},   {"p75", 0.75}, {"p90", 0.9},
+                   {"p95", 0.95}, {"p99", 0.99}, {"p999", 0.999}, {"max", 1}};
   static char packet[PACKET_BYTES], text[2 * PACKET_BYTES]; /* a line may begin in one packet and end in the next */
   size_t held = 0;
   int64_t *ages = calloc(count, sizeof *ages);
@@ -102,12 +114,13 @@ static int stamps(int fd, size_t skip, size_t count) {
 }
 
 int main(int argc, char **argv) {
-  if (argc < 4) return fail("usage: SOCKET flood SPEC TOTAL | SOCKET stamps SKIP COUNT");
+  if (argc < 4) return fail("usage: SOCKET flood SPEC TOTAL PACE | SOCKET stamps SKIP COUNT");
   const int fd = connect_to(argv[1]);
   if (fd < 0) return fail(strerror(errno));
   printf("connected\n");
   fflush(stdout);
-  if (strcmp(argv[2], "flood") == 0 && argc == 5) return flood(fd, argv[3], strtoull(argv[4], NULL, 10));
+  if (strcmp(argv[2], "flood") == 0 && argc == 6)
+    return flood(fd, argv[3], strtoull(argv[4], NULL, 10), strtoull(argv[5], NULL, 10));
   if (strcmp(argv[2], "stamps") == 0 && argc == 5) return stamps(fd, strtoull(argv[3], NULL, 10), strtoull(argv[4], NULL, 10));
   return fail("no such mode");
 }

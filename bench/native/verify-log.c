@@ -4,6 +4,8 @@
  * It reads a finished file, on its own; it never repairs or skips anything.
  *
  * Usage: verify-log k8s LINE TOTAL PATH [STREAM] | verify-log raw LINE TOTAL PATH | verify-log payload LINE TOTAL
+ *        verify-log k8s-tail LINE TOTAL PATH     the log was replaced meanwhile: it must hold the end of the payload, not
+ *                                                nothing, and begin anywhere
  * With STREAM (stdout, the default, or stderr) and a log of both, records of the other one are passed over: verify both.
  * Prints one JSON line; status 0 = equal, 1 = not, 2 = could not be checked. `payload` writes the payload to stdout.
  */
@@ -54,10 +56,10 @@ static const char *other_record(const struct log *log, const char *at, const cha
 }
 
 /* `stream` as it stands in a record, ` stdout `; `other` too, or NULL when the log must hold nothing else. */
-static int verify_k8s(const struct log *log, const struct pattern *pattern, uint64_t total, const char *stream,
-                      const char *other) {
+static int verify_k8s(const struct log *log, const struct pattern *pattern, uint64_t first, uint64_t total,
+                      const char *stream, const char *other) {
   struct counts counts = {0, 0};
-  uint64_t payload = 0;
+  uint64_t payload = first;
   const char *at = log->begin;
   while (at < log->end) {
     if (log->end - at <= PREFIX_BYTES) return fault(log, at, payload, &counts, "record cut short");
@@ -105,6 +107,26 @@ static int verify_k8s(const struct log *log, const struct pattern *pattern, uint
   return 0;
 }
 
+/* Bytes of payload that the records hold, whatever these are; one that is no record is found by who verifies. */
+static uint64_t contents(const struct log *log) {
+  uint64_t sum = 0;
+  for (const char *at = log->begin; at < log->end;) {
+    const char *newline = memchr(at, '\n', (size_t)(log->end - at));
+    const char *end = newline == NULL ? log->end : newline + 1;
+    if (end - at > PREFIX_BYTES) sum += (uint64_t)(end - at - PREFIX_BYTES) - (at[43] == 'P');
+    at = end;
+  }
+  return sum;
+}
+
+/* The payload's last bytes, as many as there are. */
+static int verify_tail(const struct log *log, const struct pattern *pattern, uint64_t total) {
+  const struct counts counts = {0, 0};
+  const uint64_t held = contents(log);
+  if (held == 0 || held > total) return fault(log, log->begin, 0, &counts, held == 0 ? "nothing" : "more than was written");
+  return verify_k8s(log, pattern, total - held, total, " stdout ", NULL);
+}
+
 static int verify_raw(const struct log *log, const struct pattern *pattern, uint64_t total) {
   const struct counts counts = {0, 0};
   uint64_t payload = 0;
@@ -142,11 +164,12 @@ int main(int argc, char **argv) {
   const char *mode = argc > 1 ? argv[1] : "";
   const bool dumps = strcmp(mode, "payload") == 0;
   const bool k8s = strcmp(mode, "k8s") == 0;
+  const bool tail = strcmp(mode, "k8s-tail") == 0;
   const bool mixed = k8s && argc == 6;
   const bool from_stderr = mixed && strcmp(argv[5], "stderr") == 0;
-  if ((argc != (dumps ? 4 : 5) && !mixed) || (!dumps && !k8s && strcmp(mode, "raw") != 0) ||
+  if ((argc != (dumps ? 4 : 5) && !mixed) || (!dumps && !k8s && !tail && strcmp(mode, "raw") != 0) ||
       (mixed && !from_stderr && strcmp(argv[5], "stdout") != 0)) {
-    fprintf(stderr, "usage: verify-log k8s LINE TOTAL PATH [STREAM] | raw LINE TOTAL PATH | payload LINE TOTAL\n");
+    fprintf(stderr, "usage: verify-log k8s LINE TOTAL PATH [STREAM] | k8s-tail LINE TOTAL PATH | raw LINE TOTAL PATH | payload LINE TOTAL\n");
     return 2;
   }
   const uint64_t total = strtoull(argv[3], NULL, 10);
@@ -163,5 +186,6 @@ int main(int argc, char **argv) {
   }
   const char *stream = from_stderr ? " stderr " : " stdout ";
   const char *other = !mixed ? NULL : from_stderr ? " stdout " : " stderr ";
-  return k8s ? verify_k8s(&log, &pattern, total, stream, other) : verify_raw(&log, &pattern, total);
+  if (tail) return verify_tail(&log, &pattern, total);
+  return k8s ? verify_k8s(&log, &pattern, 0, total, stream, other) : verify_raw(&log, &pattern, total);
 }

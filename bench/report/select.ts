@@ -42,9 +42,5 @@ export function signed(value: number): string {
   return Number.isFinite(value) ? `${value < 0 ? '' : '+'}${figure(value)}` : '-';
 }
 
-/** What was aimed at and whether it was reached: `>=4x ok`, `<=0.3x MISSED`. */
-export function goal(relation: '>=' | '<=', limit: number, unit: string, value: number): string {
-  const reached = relation === '>=' ? value >= limit : value <= limit;
-  const verdict = Number.isFinite(value) ? (reached ? ' ok' : ' MISSED') : '';
-  return `${relation}${limit}${unit}${verdict}`;
-}
+/** Quantiles of one run, as container and client tell them (bench/native), in the order of a plot. */
+export const quantiles = ['p10', 'p25', 'p50', 'p75', 'p90', 'p95', 'p99', 'p999', 'max'] as const;

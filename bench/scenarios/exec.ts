@@ -4,12 +4,14 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Environment, Sample, Scenario, Side, Step, Table } from '../harness/environment.ts';
-import { type Exec, type ExecPlan, execSession, startExec } from '../harness/exec-session.ts';
+import { type ExecPlan, execSession } from '../harness/exec-session.ts';
+import { HeldExecs } from '../harness/held-execs.ts';
 import { cpuNsAtRest, endProcess, type Monitor, startMonitor } from '../harness/monitor.ts';
 import { alternate } from '../harness/order.ts';
-import { footprint, monitorTree, processesOf } from '../harness/procfs.ts';
-import { pause, waitFor } from '../harness/wait.ts';
-import { figure, goal, metric, times } from '../report/select.ts';
+import { footprint, processesOf } from '../harness/procfs.ts';
+import { pause } from '../harness/wait.ts';
+import { goalCell } from '../report/goals.ts';
+import { figure, metric, times } from '../report/select.ts';
 import { compare, median, percentile } from '../report/statistics.ts';
 
 const name = 'exec';
@@ -19,12 +21,8 @@ const warmUps = 20;
 const warmUpsAlone = 2;
 const many = 20;
 const exitDelaySeconds = 300;
-const goalToRuntimeMs = 4;
-const goalCpuRatio = 1;
-const goalAddedMiB = 0.4;
 /** Until collectors and late compilation have had their say. */
 const settleMs = 700;
-const limitMs = 25_000;
 
 /** Who runs the execs. `key` distinguishes the two ways of ours in the samples. */
 interface Way {
@@ -67,15 +65,15 @@ export const exec: Scenario = {
       ...logs.flatMap(({ variant, log }) => {
         const series: Measure = (_, way) => runSeries(environment, way, log === undefined ? {} : { log });
         return alternate(
-          ways.map((way) => step(variant, way, quick ? 1500 : 3000, series)),
+          ways.map((way) => step(variant, way, quick ? 450 : 800, series)),
           rounds,
         );
       }),
       ...alternate(
-        ways.map((way) => step(atOnce, way, 4000, holdMany)),
+        ways.map((way) => step(atOnce, way, 2700, holdMany)),
         quick ? 1 : 3,
       ),
-      ...ways.map((way) => step(delayed, way, 3000, leaveMany)),
+      ...ways.map((way) => step(delayed, way, 2000, leaveMany)),
     ];
   },
   tables(samples) {
@@ -136,44 +134,22 @@ export function cpuPerExec(
 async function holdMany(environment: Environment, way: Way): Promise<readonly Metrics[]> {
   const { signal } = environment;
   return inContainer(environment, way.side, async (container) => {
-    const plan = { ...way.plan, container };
-    const execs: Exec[] = [];
+    const execs = new HeldExecs(container);
     const privateKiB = async (): Promise<number> => {
       await pause(settleMs, signal);
-      const processes = await Promise.all(execs.map(processOf));
-      const roots = [container.daemonPid, ...execs.map(({ starterPid }) => starterPid)];
-      const trees = await Promise.all(roots.map((pid) => monitorTree(pid, container.containerPid, ...processes)));
-      const starters = execs.map(({ starterPid }) => starterPid);
-      return (await footprint(trees.flat().filter((pid) => !starters.includes(pid)))).privateKiB;
+      return (await footprint(await execs.pids())).privateKiB;
     };
     try {
       const freshKiB = await privateKiB();
-      await execSession(environment, way.side, plan);
+      await execSession(environment, way.side, { ...way.plan, container });
       const usedKiB = await privateKiB();
-      for (let i = 0; i < many; i++) execs.push(await startExec(environment, way.side, { ...plan, held: true }));
-      for (const each of execs) await logged(each, signal);
+      await execs.add(environment, way.side, way.plan, many);
       const nowKiB = await privateKiB();
       return [{ addedMiB: (nowKiB - usedKiB) / 1024 / many, addedToFreshMiB: (nowKiB - freshKiB) / 1024 / many }];
     } finally {
-      for (const each of execs) await each.release();
-      for (const each of execs) await each.done;
+      await execs.release();
     }
   });
-}
-
-async function processOf(each: Exec): Promise<number> {
-  const pid = await each.processPid();
-  if (pid === undefined) throw new Error('an exec told no pid');
-  return pid;
-}
-
-async function logged(each: Exec, signal: AbortSignal): Promise<void> {
-  await Promise.race([
-    waitFor('the line of an exec', async () => (await each.logged()).endsWith(' alive\n'), { limitMs, signal }),
-    each.done.then(() => {
-      throw new Error('an exec has ended before it was to');
-    }),
-  ]);
 }
 
 /** Podman's execs, whose conmon is to clean up minutes later: the processes that are there for it, and at the container's end. */
@@ -212,18 +188,17 @@ function valuesOf(samples: readonly Sample[]): Values {
 function waitTable(samples: readonly Sample[]): Table {
   const values = valuesOf(samples);
   const spans = [
-    { key: 'toRuntimeMs', label: 'exec -> runtime', goalMs: goalToRuntimeMs },
+    { key: 'toRuntimeMs', label: 'exec -> runtime' },
     { key: 'sessionMs', label: 'exec -> end' },
     { key: 'firstToRuntimeMs', label: 'the first, exec -> runtime' },
   ] as const;
   const rows = logs.flatMap(({ variant }) =>
     spans.map((span) => {
       const all = ways.map((way) => values(way, variant, span.key));
-      const aim = 'goalMs' in span ? goal('<=', span.goalMs, '', median(all[1] ?? [])) : '';
       return [
         `${variant}, ${span.label}`,
         ...all.flatMap((each) => [figure(median(each)), figure(percentile(each, 0.9))]),
-        aim,
+        goalCell(samples, { scenario: name, variant, metric: span.key, by: 'own' }),
       ];
     }),
   );
@@ -240,24 +215,25 @@ function waitTable(samples: readonly Sample[]): Table {
 
 function costTable(samples: readonly Sample[]): Table {
   const values = valuesOf(samples);
-  const row = (label: string, variant: string, key: string, aim: (rival: number[], ours: number[]) => string) => {
-    const [rival = [], joined = [], off = []] = ways.map((way) => [...values(way, variant, key)]);
-    const ratio = compare(joined, rival).ratio;
-    return [label, ...[rival, joined, off].map((each) => figure(median(each))), times(ratio), aim(rival, joined)];
+  const row = (label: string, variant: string, key: string, by: 'ratio' | 'own') => {
+    const all = ways.map((way) => values(way, variant, key));
+    return [
+      label,
+      ...all.map((each) => figure(median(each))),
+      times(compare(all[1] ?? [], all[0] ?? []).ratio),
+      goalCell(samples, { scenario: name, variant, metric: key, by }),
+    ];
   };
-  const none = (): string => '';
-  const cpu = (rival: number[], ours: number[]): string => goal('<=', goalCpuRatio, 'x', compare(ours, rival).ratio);
-  const added = (_: number[], ours: number[]): string => goal('<=', goalAddedMiB, '', median(ours));
   return {
     title: 'What execs cost',
     header: ['', 'rival', 'ours, joined', 'sessions off', 'joined/rival', 'goal'],
     rows: [
-      ...logs.map(({ variant }) => row(`CPU ms an exec, ${variant}`, variant, 'cpuMs', cpu)),
-      ...logs.map(({ variant }) => row(`of that the container's daemon, ${variant}`, variant, 'daemonCpuMs', none)),
-      row(`MiB private each of ${atOnce}`, atOnce, 'addedMiB', added),
-      row('the same, the first execs of a container', atOnce, 'addedToFreshMiB', added),
-      row(`processes, ${delayed}`, delayed, 'extraProcesses', (_, ours) => goal('<=', 0, '', median(ours))),
-      row("processes after the container's end", delayed, 'processesAfterEnd', none),
+      ...logs.map(({ variant }) => row(`CPU ms an exec, ${variant}`, variant, 'cpuMs', 'ratio')),
+      ...logs.map(({ variant }) => row(`of that the container's daemon, ${variant}`, variant, 'daemonCpuMs', 'own')),
+      row(`MiB private each of ${atOnce}`, atOnce, 'addedMiB', 'own'),
+      row('the same, the first execs of a container', atOnce, 'addedToFreshMiB', 'own'),
+      row(`processes, ${delayed}`, delayed, 'extraProcesses', 'own'),
+      row("processes after the container's end", delayed, 'processesAfterEnd', 'own'),
     ],
     notes: [
       "CPU: all processes of the exec without the runtime's (sessions off: with them, about 2 ms), and the daemon's meanwhile.",

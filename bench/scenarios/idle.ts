@@ -5,7 +5,8 @@ import type { Environment, Sample, Scenario, Side, Table } from '../harness/envi
 import { type Monitor, startMonitor } from '../harness/monitor.ts';
 import { type Footprint, footprint } from '../harness/procfs.ts';
 import { pause } from '../harness/wait.ts';
-import { figure, goal, metric, signed, times, variantsOf } from '../report/select.ts';
+import { goalCell } from '../report/goals.ts';
+import { figure, metric, signed, times, variantsOf } from '../report/select.ts';
 import { median } from '../report/statistics.ts';
 
 const name = 'idle';
@@ -17,19 +18,17 @@ const observedMs = 10_000;
 interface Figure {
   readonly metric: string;
   readonly label: string;
-  /** What the project promises: at most so much, in the unit of the label. */
-  readonly goal: number | undefined;
 }
 
 const figures: readonly Figure[] = [
-  { metric: 'voluntarySwitches', label: 'wake-ups in 10 s', goal: 0 },
-  { metric: 'involuntarySwitches', label: 'preemptions in 10 s', goal: undefined },
-  { metric: 'cpuMs', label: 'CPU in 10 s, ms', goal: undefined },
-  { metric: 'privateMiB', label: 'private memory, MiB', goal: undefined },
-  { metric: 'pssMiB', label: 'PSS, MiB', goal: undefined },
-  { metric: 'rssMiB', label: 'RSS, MiB', goal: undefined },
-  { metric: 'threads', label: 'threads', goal: undefined },
-  { metric: 'fds', label: 'open fds', goal: undefined },
+  { metric: 'voluntarySwitches', label: 'wake-ups in 10 s' },
+  { metric: 'involuntarySwitches', label: 'preemptions in 10 s' },
+  { metric: 'cpuMs', label: 'CPU in 10 s, ms' },
+  { metric: 'privateMiB', label: 'private memory, MiB' },
+  { metric: 'pssMiB', label: 'PSS, MiB' },
+  { metric: 'rssMiB', label: 'RSS, MiB' },
+  { metric: 'threads', label: 'threads' },
+  { metric: 'fds', label: 'open fds' },
 ];
 
 export const idle: Scenario = {
@@ -105,7 +104,7 @@ function idleTable(samples: readonly Sample[], each: string): Table {
       figure(ours),
       signed(ours - rival),
       times(ours / rival),
-      row.goal === undefined ? '' : goal('<=', row.goal, '', ours),
+      goalCell(samples, { scenario: name, variant: each, metric: row.metric, by: 'own' }),
     ];
   });
   return {

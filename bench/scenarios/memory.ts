@@ -1,50 +1,72 @@
-// Scenario: the memory of monitors: idle with a log and without, by number of containers, and after a gigabyte logged.
+// Scenario: the memory of monitors, and their threads and fds: idle with a log and without, by number of containers, with a
+// client, with execs, after one gigabyte logged and after many.
 
+import { attachClient, type Client } from '../harness/attached-client.ts';
+import type { ArgumentOptions } from '../harness/command-line.ts';
 import type { Environment, Sample, Scenario, Side, Step, Table } from '../harness/environment.ts';
-import { flood, type Load, leastLogBytes, streamBytes } from '../harness/flood.ts';
+import { flood, type Load, streamBytes } from '../harness/flood.ts';
+import { HeldExecs } from '../harness/held-execs.ts';
 import { type Monitor, startMonitor } from '../harness/monitor.ts';
+import { interleave } from '../harness/order.ts';
 import { footprint } from '../harness/procfs.ts';
+import { verifyLog } from '../harness/verify.ts';
 import { pause } from '../harness/wait.ts';
-import { figure, goal, metric, variantsOf } from '../report/select.ts';
+import { goalCell } from '../report/goals.ts';
+import { figure, metric, variantsOf } from '../report/select.ts';
 import { median } from '../report/statistics.ts';
 
 const name = 'memory';
 /** Late compilation and the collectors' last word come within a second or two of the start. */
 const settleMs = 2_000;
-const logged: Load = { lineBytes: 100, payloadMB: 1000 };
+const lineBytes = 100;
+/** What is logged for the last two rows; the log is replaced as it grows, so that the disk does not fill. */
+const logMaxBytes = 100_000_000;
+const firstGB = 1;
+const manyGB = { quick: 2, full: 10 };
+const execs = 20;
+const loggedFirst = `1 container, ${firstGB} GB logged`;
 
 interface Situation {
   readonly variant: string;
-  readonly containers: number;
-  readonly log?: 'none';
-  readonly load?: Load;
-  readonly goalMiB?: number;
-  readonly fullOnly?: boolean;
+  /** Rounds of both sides. */
+  readonly rounds: { readonly quick: number; readonly full: number };
+  readonly expectedMs: number;
+  /** What was measured, by variant: most situations give one row. */
+  measure(environment: Environment, side: Side): Promise<readonly Sample[]>;
 }
 
 const situations: readonly Situation[] = [
-  { variant: '1 container', containers: 1, goalMiB: 15 },
-  { variant: '1 container, no log', containers: 1, log: 'none', goalMiB: 9.5 },
-  { variant: '1 container, 1 GB logged', containers: 1, load: logged },
-  { variant: '20 containers', containers: 20, goalMiB: 15 },
-  { variant: '100 containers', containers: 100, goalMiB: 15, fullOnly: true },
+  idle(1),
+  idle(1, { log: () => 'none' }, ', no log'),
+  {
+    variant: '1 container, attached',
+    rounds: { quick: 1, full: 3 },
+    expectedMs: settleMs + 600,
+    measure: measureAttached,
+  },
+  {
+    variant: `1 container, ${execs} execs`,
+    rounds: { quick: 1, full: 3 },
+    expectedMs: settleMs + 700,
+    measure: measureExecs,
+  },
+  { variant: 'GBs logged', rounds: { quick: 1, full: 1 }, expectedMs: 2 * settleMs + 3_000, measure: measureLogged },
+  idle(20),
+  idle(100),
 ];
 
 export const memory: Scenario = {
   name,
   steps(environment) {
-    return situations
-      .filter(({ fullOnly }) => !(environment.quick && fullOnly === true))
-      .flatMap((situation) =>
-        (['rival', 'ours'] as const).map(
-          (side): Step => ({
-            variant: situation.variant,
-            subject: side,
-            expectedMs: settleMs + situation.containers * 200,
-            run: async () => [await measure(environment, side, situation)],
-          }),
-        ),
-      );
+    return situations.flatMap(({ variant, rounds, expectedMs, measure }) => {
+      const step = (side: Side): Step => ({
+        variant,
+        subject: side,
+        expectedMs: variant === 'GBs logged' && !environment.quick ? 3 * expectedMs : expectedMs,
+        run: () => measure(environment, side),
+      });
+      return interleave(step('rival'), step('ours'), environment.quick ? rounds.quick : rounds.full);
+    });
   },
   tables(samples) {
     const mine = samples.filter((sample) => sample.scenario === name);
@@ -52,77 +74,130 @@ export const memory: Scenario = {
   },
 };
 
-async function measure(environment: Environment, side: Side, situation: Situation): Promise<Sample> {
-  const monitors: Monitor[] = [];
+/** Containers that say nothing. */
+function idle(containers: number, options: ArgumentOptions = {}, suffix = ''): Situation {
+  const variant = `${containers} container${containers === 1 ? '' : 's'}${suffix}`;
+  return {
+    variant,
+    rounds: { quick: containers > 20 ? 0 : 1, full: containers > 1 ? 1 : 3 },
+    expectedMs: settleMs + containers * 90,
+    measure: async (environment, side) => {
+      const monitors: Monitor[] = [];
+      try {
+        for (let i = 0; i < containers; i++) monitors.push(await startMonitor(environment, side, options));
+        await pause(settleMs, environment.signal);
+        const pids = await Promise.all(monitors.map((monitor) => monitor.pids()));
+        const sample = await sampleOf(variant, side, pids.flat(), containers);
+        for (const monitor of monitors) await monitor.finish(0);
+        return [sample];
+      } finally {
+        for (const monitor of monitors) await monitor.dispose();
+      }
+    },
+  };
+}
+
+async function measureAttached(environment: Environment, side: Side): Promise<readonly Sample[]> {
+  const monitor = await startMonitor(environment, side);
+  let client: Client | undefined;
   try {
-    const { log } = situation;
-    const options = log === undefined ? {} : { log: () => log };
-    for (let index = 0; index < situation.containers; index++)
-      monitors.push(await startMonitor(environment, side, options));
-    for (const monitor of monitors) {
-      if (situation.load === undefined) continue;
-      await flood(monitor, situation.load, leastLogBytes(situation.load.lineBytes, streamBytes(situation.load)));
-    }
+    client = await attachClient(environment, monitor, ['stamps', '0', '1']);
     await pause(settleMs, environment.signal);
-    const pids = await Promise.all(monitors.map((monitor) => monitor.pids()));
-    const sum = await footprint(pids.flat());
-    for (const monitor of monitors) await monitor.finish(0);
-    const each = situation.containers;
-    return {
-      scenario: name,
-      variant: situation.variant,
-      subject: side,
-      metrics: {
-        containers: each,
-        privateMiB: sum.privateKiB / 1024 / each,
-        pssMiB: sum.pssKiB / 1024 / each,
-        rssMiB: sum.rssKiB / 1024 / each,
-        threads: sum.threads / each,
-        fds: sum.fds / each,
-      },
-    };
+    const sample = await sampleOf('1 container, attached', side, await monitor.pids());
+    // The client is still there: it gets a line.
+    await monitor.container.send('stamps count=1 gap=0');
+    await client.done;
+    await monitor.finish(0);
+    return [sample];
   } finally {
-    for (const monitor of monitors) await monitor.dispose();
+    client?.end();
+    await monitor.dispose();
   }
+}
+
+async function measureExecs(environment: Environment, side: Side): Promise<readonly Sample[]> {
+  const monitor = await startMonitor(environment, side);
+  const held = new HeldExecs(monitor);
+  try {
+    try {
+      await held.add(environment, side, side === 'ours' ? { joins: true } : {}, execs);
+      await pause(settleMs, environment.signal);
+      return [await sampleOf(`1 container, ${execs} execs`, side, await held.pids())];
+    } finally {
+      await held.release();
+      await monitor.finish(0);
+    }
+  } finally {
+    await monitor.dispose();
+  }
+}
+
+/** One container that logs on and on: the second row is the same monitor, later. */
+async function measureLogged(environment: Environment, side: Side): Promise<readonly Sample[]> {
+  const total = environment.quick ? manyGB.quick : manyGB.full;
+  const monitor = await startMonitor(environment, side, { extra: ['--log-size-max', String(logMaxBytes)] });
+  try {
+    const after = async (gigabytes: number, variant: string): Promise<Sample> => {
+      const load: Load = { lineBytes, payloadMB: gigabytes * 1000 };
+      await flood(monitor, load, 0);
+      await pause(settleMs, environment.signal);
+      const sample = await sampleOf(variant, side, await monitor.pids());
+      await verifyLog('k8s-tail', monitor.logPath, lineBytes, streamBytes(load));
+      return sample;
+    };
+    const first = await after(firstGB, loggedFirst);
+    const last = await after(total - firstGB, `1 container, ${total} GB logged`);
+    await monitor.finish(0);
+    const growthMiB = (last.metrics['privateMiB'] ?? Number.NaN) - (first.metrics['privateMiB'] ?? Number.NaN);
+    return [first, { ...last, metrics: { ...last.metrics, growthMiB } }];
+  } finally {
+    await monitor.dispose();
+  }
+}
+
+/** What those processes have, for each container. */
+async function sampleOf(variant: string, side: Side, pids: readonly number[], containers = 1): Promise<Sample> {
+  const sum = await footprint(pids);
+  return {
+    scenario: name,
+    variant,
+    subject: side,
+    metrics: {
+      containers,
+      privateMiB: sum.privateKiB / 1024 / containers,
+      pssMiB: sum.pssKiB / 1024 / containers,
+      rssMiB: sum.rssKiB / 1024 / containers,
+      threads: sum.threads / containers,
+      fds: sum.fds / containers,
+    },
+  };
 }
 
 function memoryTable(samples: readonly Sample[]): Table {
   const value = (variant: string, side: Side, key: string): number => median(metric(samples, variant, side, key));
-  const rows = variantsOf(samples).map((variant) => {
-    const aim = situations.find((each) => each.variant === variant)?.goalMiB;
-    const ours = value(variant, 'ours', 'privateMiB');
-    return [
-      variant,
-      figure(value(variant, 'rival', 'privateMiB')),
-      figure(ours),
-      aim === undefined ? '' : goal('<=', aim, '', ours),
-      figure(value(variant, 'rival', 'pssMiB')),
-      figure(value(variant, 'ours', 'pssMiB')),
-      figure(value(variant, 'rival', 'rssMiB')),
-      figure(value(variant, 'ours', 'rssMiB')),
-      figure(value(variant, 'rival', 'fds')),
-      figure(value(variant, 'ours', 'fds')),
-      figure(value(variant, 'ours', 'threads')),
-    ];
-  });
+  const rows = variantsOf(samples).map((variant) => [
+    variant,
+    figure(value(variant, 'rival', 'privateMiB')),
+    figure(value(variant, 'ours', 'privateMiB')),
+    goalCell(samples, { scenario: name, variant, metric: 'privateMiB', by: 'own' }),
+    ...(['pssMiB', 'rssMiB', 'fds', 'threads'] as const).flatMap((key) => [
+      figure(value(variant, 'rival', key)),
+      figure(value(variant, 'ours', key)),
+    ]),
+  ]);
+  const growth = (side: Side): string =>
+    figure(median(samples.flatMap(({ subject, metrics }) => (subject === side ? (metrics['growthMiB'] ?? []) : []))));
   return {
     title: 'Memory of a monitor, MiB for each container',
     header: [
-      '',
-      'private rival',
-      'ours',
-      'goal',
-      'PSS rival',
-      'ours',
-      'RSS rival',
-      'ours',
-      'fds rival',
-      'ours',
-      'threads ours',
+      ...['', 'private rival', 'ours', 'goal', 'PSS rival', 'ours', 'RSS rival', 'ours'],
+      ...['fds rival', 'ours', 'threads rival', 'ours'],
     ],
     rows,
     notes: [
-      'Private = Private_Clean + Private_Dirty of smaps_rollup, 2 s after the start; the container is not in it.',
+      'Private = Private_Clean + Private_Dirty of smaps_rollup, 2 s after the start or the flood; the container is not in it.',
+      `Of all monitors and launchers together: ${execs} execs of one container, which stay, ours joined.`,
+      `GB logged: by one monitor, in a log replaced at ${logMaxBytes / 1e6} MB; it grew by ${growth('rival')} (rival) and ${growth('ours')} (ours) MiB after the first.`,
     ],
   };
 }

@@ -36,7 +36,7 @@ async function spoiltConmon(dir: string, extra: string): Promise<string> {
 t.test('a verified flood gives throughput and CPU, and leaves no file', { skip }, async (t) => {
   const environment = await environmentFor(t, conmon);
   for (const lineBytes of [20, 10_000]) {
-    const { metrics } = await floodMonitor(environment, 'rival', { lineBytes, payloadMB: 4, goalRatio: 1 });
+    const { metrics } = await floodMonitor(environment, 'rival', { lineBytes, payloadMB: 4 });
     t.equal(metrics['payloadBytes'], 4_000_000);
     t.ok((metrics['payloadMBps'] ?? 0) > 0 && (metrics['cpuSecondsPerGB'] ?? 0) > 0, JSON.stringify(metrics));
     t.ok((metrics['records'] ?? 0) >= 4_000_000 / lineBytes);
@@ -49,7 +49,7 @@ t.test('a monitor that loses part of the log gives no figure and leaves nothing'
   const dir = await mkdtemp(join(tmpdir(), 'cb-spoilt-'));
   t.teardown(() => rm(dir, { recursive: true, force: true }));
   const monitors = { rival: conmon, ours: await spoiltConmon(dir, '--log-size-max 1000000') };
-  const run = floodMonitor({ ...environment, monitors }, 'ours', { lineBytes: 100, payloadMB: 4, goalRatio: 1 });
+  const run = floodMonitor({ ...environment, monitors }, 'ours', { lineBytes: 100, payloadMB: 4 });
   await t.rejects(run, /the log is not what was written|not complete/);
   t.same(await readdir(environment.workDir), []);
 });
@@ -84,7 +84,7 @@ t.test('an interrupted run ends at once and leaves nothing', { skip }, async (t)
   const environment = await environmentFor(t, conmon);
   const stop = new AbortController();
   const run = floodMonitor({ ...environment, signal: stop.signal }, 'rival', {
-    ...{ lineBytes: 20, payloadMB: 400, goalRatio: 1 },
+    ...{ lineBytes: 20, payloadMB: 400 },
   });
   setTimeout(() => stop.abort(new Error('interrupted')), 300);
   await t.rejects(run);

@@ -1,6 +1,7 @@
 /** The HTML report: one well-formed file from results, with every plot that there are figures for, and nothing loaded. */
 import t from 'tap';
 import type { Sample, Subject } from '../../../bench/harness/environment.ts';
+import { goalsTable } from '../../../bench/report/goals.ts';
 import { htmlReport, type Report } from '../../../bench/report/html.ts';
 import type { Machine } from '../../../bench/report/machine.ts';
 import { parseResults } from '../../../bench/report/ndjson.ts';
@@ -32,7 +33,7 @@ function fixture(): readonly Sample[] {
         );
       if (subject === 'floor') continue;
       samples.push(sample('throughput', '1000, any bytes', subject, { payloadMBps: 1, cpuSecondsPerGB: 1 }));
-      for (const [i, variant] of ['idle', 'beside a flood'].entries()) {
+      for (const [i, variant] of ['idle', 'beside a flood', 'client, idle', 'client, beside a flood'].entries()) {
         const names = ['p10', 'p25', 'p50', 'p75', 'p90', 'p95', 'p99', 'p999', 'max'];
         const metrics = Object.fromEntries(names.map((name, at) => [`${name}Us`, 10 ** (i + at / 3) * factor]));
         samples.push(sample('latency', variant, subject, metrics));
@@ -44,7 +45,9 @@ function fixture(): readonly Sample[] {
       ] as const)
         samples.push(sample('memory', variant, subject, { containers, privateMiB: 4 * factor, pssMiB: 5 * factor }));
       samples.push(sample('startup', 'trivial runtime', subject, { toRuntimeMs: 3 * factor, toSyncMs: 9 * factor }));
-      samples.push(sample('startup', 'crun', subject, { toSyncMs: 20 * factor }));
+      samples.push(
+        sample('startup', 'crun', subject, { toSyncMs: 20 * factor, sessionMs: 30 * factor, exitNoticeMs: factor }),
+      );
       samples.push(sample('startup', 'exec session', subject, { sessionMs: 10 * factor }));
     }
   return samples;
@@ -52,7 +55,7 @@ function fixture(): readonly Sample[] {
 
 function reportOf(samples: readonly Sample[], more: Partial<Report> = {}): Report {
   const tables = scenarios.flatMap((scenario) => scenario.tables(samples));
-  return { mode: 'full', machine, complete: true, samples, failures: [], tables, ...more };
+  return { mode: 'full', machine, complete: true, samples, failures: [], tables, goals: goalsTable(samples), ...more };
 }
 
 /** Throws where an element is not closed, or the wrong one is; answers how often each element stands there. */
@@ -80,15 +83,15 @@ function elementsOf(html: string): ReadonlyMap<string, number> {
   return counts;
 }
 
-t.test('a full report has all five plots and every table, and is well-formed', async (t) => {
+t.test('a full report has all six plots, every table and the goals, and is well-formed', async (t) => {
   const report = reportOf(fixture());
   const html = htmlReport(report);
   const elements = elementsOf(html);
-  t.equal(elements.get('svg'), 5);
-  t.equal(elements.get('table'), report.tables.length);
+  t.equal(elements.get('svg'), 6);
+  t.equal(elements.get('table'), report.tables.length + 1);
   t.ok(report.tables.length >= 7, `${report.tables.length} tables`);
-  // Three subjects in two plots, four series in each of two.
-  t.equal(elements.get('polyline'), 3 + 3 + 4 + 4);
+  // Three subjects in two plots, four series in each of three.
+  t.equal(elements.get('polyline'), 3 + 3 + 4 + 4 + 4);
   for (const { title } of report.tables) t.ok(html.includes(`<h2>${title}</h2>`), title);
   t.match(html, /A &amp; B &lt;C&gt;/);
 });

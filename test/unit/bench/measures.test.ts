@@ -4,10 +4,12 @@ import { access, chmod, mkdtemp, readdir, readFile, rm, writeFile } from 'node:f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { attachClient } from '../../../bench/harness/attached-client.ts';
 import { numberIn } from '../../../bench/harness/container.ts';
 import type { Environment } from '../../../bench/harness/environment.ts';
 import { execSession, startExec } from '../../../bench/harness/exec-session.ts';
 import { exitNoticeMs } from '../../../bench/harness/exit-notice.ts';
+import { HeldExecs } from '../../../bench/harness/held-execs.ts';
 import { endProcess, startMonitor } from '../../../bench/harness/monitor.ts';
 import { buildPrograms } from '../../../bench/harness/native.ts';
 import { monitorTree, processesOf } from '../../../bench/harness/procfs.ts';
@@ -69,6 +71,50 @@ t.test('an exec that is held has logged its line, and ends when it is released',
   await exec.release();
   t.ok((await exec.done).cpuNs > 0);
   t.same(await readdir(environment.workDir), []);
+});
+
+t.test('held execs are counted with their launchers, without what they run', { skip }, async (t) => {
+  const environment = await environmentFor(t);
+  const container = await startMonitor(environment, 'rival');
+  t.teardown(() => container.dispose());
+  const held = new HeldExecs(container);
+  t.same(await held.pids(), [container.daemonPid]);
+  await held.add(environment, 'rival', {}, 2);
+  // C: the process that the engine started has one child, and that is what the runtime leaves to it.
+  const pids = await held.pids();
+  t.equal(pids.length, new Set(pids).size);
+  t.ok(pids.length >= 3 && pids.includes(container.daemonPid), pids.join(' '));
+  for (const pid of pids) t.match(await readFile(`/proc/${pid}/cmdline`, 'utf8'), /^\/usr\/bin\/conmon/);
+  await held.release();
+  t.same(await held.pids(), [container.daemonPid]);
+  await container.finish(0);
+});
+
+t.test('a client that keeps a pace takes its time, and finds what was not written', { skip }, async (t) => {
+  const environment = await environmentFor(t);
+  const monitor = await startMonitor(environment, 'rival');
+  t.teardown(() => monitor.dispose());
+  const client = await attachClient(environment, monitor, ['flood', '100', '500000', '2']);
+  const wrong = await attachClient(environment, monitor, ['flood', '200', '500000', '0']);
+  t.teardown(() => client.end());
+  t.teardown(() => wrong.end());
+  const written = await monitor.container.request('write line=100 total=500000', 30_000);
+  const done = await client.done;
+  // 0.5 MB at 2 MB/s; the time of the first packet is not in it.
+  const ms = (numberIn(done, 'last') - numberIn(written, 'first')) / 1e6;
+  t.ok(ms >= 200, `${ms} ms`);
+  await t.rejects(wrong.done, /not what was written/);
+  await monitor.finish(0);
+});
+
+t.test('a container begins to write when it was told to', { skip }, async (t) => {
+  const environment = await environmentFor(t);
+  const monitor = await startMonitor(environment, 'rival');
+  t.teardown(() => monitor.dispose());
+  const at = Number(process.hrtime.bigint()) + 150_000_000;
+  const written = await monitor.container.request(`write line=100 total=1000 at=${at}`, 30_000);
+  t.ok(numberIn(written, 'first') >= at);
+  await monitor.finish(0);
 });
 
 t.test('a conmon that stays for --exit-delay is found by the directory of its exec', { skip }, async (t) => {

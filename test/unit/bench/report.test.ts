@@ -2,8 +2,8 @@
 import t from 'tap';
 import type { Sample, Subject } from '../../../bench/harness/environment.ts';
 import { clock, estimateLeftMs } from '../../../bench/report/progress.ts';
-import { figure, goal, metric, signed, times, variantsOf, withSpread } from '../../../bench/report/select.ts';
-import { formatTable } from '../../../bench/report/table.ts';
+import { figure, metric, signed, times, variantsOf, withSpread } from '../../../bench/report/select.ts';
+import { failureLines, formatTable } from '../../../bench/report/table.ts';
 import { scenarios } from '../../../bench/scenarios/all.ts';
 import { throughput } from '../../../bench/scenarios/throughput.ts';
 
@@ -35,13 +35,6 @@ t.test('figures have about three digits and never pretend to be there', async (t
   t.equal(signed(-2), '-2.00');
 });
 
-t.test('a goal says whether it was reached, and nothing before there is a figure', async (t) => {
-  t.equal(goal('>=', 4, 'x', 4), '>=4x ok');
-  t.equal(goal('>=', 4, 'x', 3.99), '>=4x MISSED');
-  t.equal(goal('<=', 0.3, 'x', 0.31), '<=0.3x MISSED');
-  t.equal(goal('<=', 25, '', Number.NaN), '<=25');
-});
-
 t.test('samples are picked by row, subject and metric', async (t) => {
   t.same(metric(speeds, '20', 'ours', 'payloadMBps'), [100]);
   t.same(metric(speeds, '20', 'floor', 'payloadMBps'), []);
@@ -62,11 +55,20 @@ t.test('a table lines up: text to the left, figures to the right', async (t) => 
   t.equal(text, 'T\n\n       a  long\n---  ---  ----\nrow    1     2\nr    100\n  note\n');
 });
 
+t.test('failures that say the same are one line, with their number', async (t) => {
+  const failure = { scenario: 's', variant: 'v', subject: 'ours' as const, failure: 'lost' };
+  t.same(failureLines([failure, { ...failure, variant: 'w' }, failure]), [
+    's, v, ours: lost (2 times)',
+    's, w, ours: lost',
+  ]);
+  t.same(failureLines([]), []);
+});
+
 t.test('a row that we lose is printed like any other', async (t) => {
   const [speed] = throughput.tables(speeds);
   const row = speed?.rows[0];
   t.same(row?.slice(0, 4), ['20', '200', '100', '0.50x']);
-  t.equal(row?.[5], '>=4x MISSED');
+  t.equal(row?.[5], '>=4.5x MISSED');
 });
 
 t.test('an interrupted bench prints the rows it has, with gaps', async (t) => {

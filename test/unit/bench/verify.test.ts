@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import t from 'tap';
 import { buildProgram } from '../../../bench/harness/native.ts';
-import { type LogFormat, verifyLog } from '../../../bench/harness/verify.ts';
+import { type LogFormat, verifyLines, verifyLog } from '../../../bench/harness/verify.ts';
 
 const run = promisify(execFile);
 const verifier = await buildProgram('verify-log');
@@ -235,4 +235,56 @@ t.test('a log of two streams counts when each of them is whole, and only then', 
   await write(lines.slice(0, 4));
   await verifyLog('k8s', path, 100, 500, 'stdout');
   await t.rejects(verifyLog('k8s', path, 100, 500, 'stderr'), /less than was written/);
+});
+
+t.test('of a log that was replaced, any whole end of the payload is accepted', async (t) => {
+  const seed = Number(process.env['SEED'] ?? Date.now() % 2 ** 31);
+  t.comment(`SEED=${seed}`);
+  const below = numbers(seed);
+  for (const lineBytes of [20, 100, 10_000]) {
+    const totalBytes = Math.floor(3_000_000 / lineBytes) * lineBytes;
+    const list = records(await payload(lineBytes, totalBytes), [below(totalBytes)]);
+    for (const from of [0, 1, below(list.length), list.length - 1])
+      t.match(
+        await verdict(render(list.slice(from)), lineBytes, totalBytes, 'k8s-tail'),
+        /^ok /,
+        `${lineBytes}, ${from}`,
+      );
+  }
+});
+
+t.test('of a log that was replaced, what is missing, doubled, spoilt or not the end is found', async (t) => {
+  const list = records(await payload(100, 20_000));
+  const tail = list.slice(50);
+  const check = (log: Buffer) => verdict(log, 100, 20_000, 'k8s-tail');
+  t.equal(await check(render(tail.slice(0, -1))), 'content differs', 'the last line is missing');
+  t.equal(await check(render(tail.toSpliced(70, 1))), 'content differs', 'one in the middle is missing');
+  t.equal(await check(render(tail.toSpliced(70, 0, ...tail.slice(70, 71)))), 'content differs', 'one is doubled');
+  t.equal(await check(render(tail.toSpliced(70, 1, { tag: 'F', content: Buffer.alloc(99, 'x') }))), 'content differs');
+  t.equal(await check(Buffer.alloc(0)), 'nothing');
+  t.equal(await check(render([...list, ...list])), 'more than was written');
+  const rendered = render(tail);
+  t.not((await check(rendered.subarray(0, -1))).slice(0, 2), 'ok', 'cut short');
+  t.equal(await check(Buffer.concat([Buffer.from('x'), rendered])), 'no valid record prefix');
+});
+
+t.test('a log of single lines is compared line by line', async (t) => {
+  const path = join(dir, 'lines');
+  const check = async (log: string) => {
+    await writeFile(path, log);
+    return verifyLines(path, 2, (line) => line === 'a line');
+  };
+  const record = (tag: string, content: string) => `2026-11-23T18:00:00.123456789+01:00 stdout ${tag} ${content}\n`;
+  await check(record('F', 'a line').repeat(2));
+  await check(record('P', 'a li') + record('F', 'ne') + record('F', 'a line'));
+  for (const [log, problem] of [
+    [record('F', 'a line'), /1 lines of 2/],
+    [record('F', 'a line').repeat(3), /3 lines of 2/],
+    [record('F', 'a line') + record('F', 'a lime'), /a lime/],
+    [record('F', 'a line').repeat(2) + record('P', 'a'), /and a part/],
+    [record('F', 'a line').repeat(2).slice(0, -1), /cut short/],
+    [record('F', 'a line') + record('F', 'a line').replace('stdout', 'stderr'), /stderr/],
+    ['', /cut short|0 lines/],
+  ] as const)
+    await t.rejects(check(log), problem);
 });
