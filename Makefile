@@ -58,7 +58,7 @@ build/build-id: FORCE
 FORCE:
 
 STATIC := -static-pie -Wl,-z,relro,-z,now
-bin/conmon: native/launcher.c native/join.c native/join.h build/build-id Makefile | node_modules/.installed
+bin/conmon: native/launcher.c native/join.c native/join.h native/seeds.h build/build-id Makefile | node_modules/.installed
 	@mkdir -p bin
 	$(CC) -std=c11 $(CFLAGS) $(WARN) $(HARDEN) $(STATIC) -DBUILD_ID='"$(BUILD_ID)"' -o $@ native/launcher.c native/join.c
 

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -25,14 +26,14 @@
 #include "join.h"
 
 /*
- * Flags of our own for Node; every item ends in a comma. SIGUSR1 would otherwise open the inspector's port. V8 spends
- * a sixth of its start, in each thread, on a fresh secret for its hash tables: what conmon hashes, nobody can flood. One
- * background thread is enough for what is compiled here. A daemon that holds one exec after the other says itself when
- * garbage is worth collecting, and makes little: V8 would let it grow to what the machine has. Figures: docs/adr/0005-start-up.md,
- * docs/adr/0035-sessions.md.
+ * Flags of our own for Node; every item ends in a comma. SIGUSR1 would otherwise open the inspector's port. One background
+ * thread is enough for what is compiled here. A daemon that holds one exec after the other makes little garbage: V8 would
+ * let it grow to what the machine has. Node compiled its own modules for V8 as it is by default: a flag that V8 counts
+ * (all but --random-seed, which random_seed_flag adds, and those that Node takes for itself) has each of them compiled
+ * again, in each thread. Figures: docs/adr/0043-flags-and-the-code-cache.md, docs/adr/0035-sessions.md.
  */
 #ifndef NODE_FLAGS
-#define NODE_FLAGS "--disable-sigusr1", "--no-rehash-snapshot", "--v8-pool-size=1", "--max-semi-space-size=1", "--expose-gc",
+#define NODE_FLAGS "--disable-sigusr1", "--v8-pool-size=1", "--max-semi-space-size=1",
 #endif
 
 /*
@@ -66,6 +67,11 @@ static const char *const passed_names[] = {
 };
 
 static const char *const node_flags[] = {NODE_FLAGS NULL};
+
+/* V8 looks for a secret for its hash tables in each thread: with one of these it finds it soon (native/seeds.c). */
+static const int random_seeds[] = {
+#include "seeds.h"
+};
 static const char *const node_settings[] = {NODE_SETTINGS NULL};
 static const int forwarded_signals[] = {SIGTERM, SIGINT, SIGQUIT};
 
@@ -400,14 +406,27 @@ static const char **node_environment(char **environment)
 	return vector;
 }
 
+/* Not the same one each time: V8 takes its addresses from it, too. */
+static const char *random_seed_flag(void)
+{
+	static char flag[32];
+	unsigned short chosen = 0;
+
+	if (getrandom(&chosen, sizeof(chosen), GRND_NONBLOCK) != (ssize_t)sizeof(chosen))
+		chosen = (unsigned short)getpid();
+	snprintf(flag, sizeof(flag), "--random-seed=%d", random_seeds[chosen % COUNT(random_seeds)]);
+	return flag;
+}
+
 static const char **node_arguments(int count, char **arguments)
 {
 	size_t used = 0, caller_arguments = count > 0 ? (size_t)count : 0;
-	const char **vector = new_vector(2 + caller_arguments + COUNT(node_flags));
+	const char **vector = new_vector(3 + caller_arguments + COUNT(node_flags));
 
 	vector[used++] = "conmon";
 	for (size_t i = 0; node_flags[i] != NULL; i++)
 		vector[used++] = node_flags[i];
+	vector[used++] = random_seed_flag();
 	vector[used++] = script_path;
 	for (size_t i = 1; i < caller_arguments; i++)
 		vector[used++] = arguments[i];

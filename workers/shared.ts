@@ -4,6 +4,7 @@
  */
 
 import { receiveMessageOnPort } from 'node:worker_threads';
+import { collectGarbage } from '../src/native/garbage.ts';
 import { checkBuild } from '../src/native/libexec.ts';
 import { StepLoop } from '../src/native/steps.ts';
 import { sys } from '../src/native/sys.ts';
@@ -36,7 +37,7 @@ export default function run({ port, doorbellFd }: SharedTask): never {
     }
     if (ended >= LOOPS_A_COLLECTION) {
       ended = 0;
-      globalThis.gc?.();
+      collectGarbage();
     }
     if (loop.turn(doorbellFd)) doorbell.take();
   }

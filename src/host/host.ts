@@ -9,6 +9,7 @@ import type { Options } from '../cli/options.ts';
 import { Diag, type DiagPlan } from '../diag/diag.ts';
 import { ConmonError, errorText } from '../diag/error.ts';
 import { EAGAIN, POLLIN, SOCK_CLOEXEC, SOCK_NONBLOCK } from '../native/constants.ts';
+import { collectGarbage } from '../native/garbage.ts';
 import type { Sys } from '../native/sys.ts';
 import { Environment } from '../session/environment.ts';
 import { HAND_OVER_MAX, type HandOver, OWN_FDS, parseHandOver, readBlock } from '../session/hand-over.ts';
@@ -261,13 +262,13 @@ export class Host {
     this.#collect();
   }
 
-  /** When nobody is here, or many have been. The launcher starts Node with --expose-gc. */
+  /** When nobody is here, or many have been. */
   #collect(): void {
     this.#endedSinceCollection++;
     const due = this.#endedSinceCollection >= SESSIONS_A_COLLECTION;
     if (!due || (this.busy && this.#endedSinceCollection < 4 * SESSIONS_A_COLLECTION)) return;
     this.#endedSinceCollection = 0;
-    setImmediate(() => globalThis.gc?.());
+    setImmediate(collectGarbage);
   }
 }
 

@@ -19,6 +19,7 @@ import {
 import { failureText, type Sys, type Watch } from '../native/sys.ts';
 
 const NAME_LETTERS = 'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789';
+const NAME_RADIX = BigInt(NAME_LETTERS.length);
 const NAME_LENGTH = 8;
 const NAMES_TRIED = 16;
 /** The runtime sends the terminal's name with it (runc's, crun's `/dev/pts/N`); nobody needs it. */
@@ -56,7 +57,7 @@ export class ConsoleSocket {
     let result = EADDRINUSE;
     let path = '';
     for (let i = 0; i < NAMES_TRIED && result === EADDRINUSE; i++) {
-      path = `${directory}/conmon-term.${randomName()}`;
+      path = `${directory}/conmon-term.${unusedName()}`;
       result = sys.bind(fd, path);
     }
     if (result < 0) {
@@ -157,9 +158,16 @@ export class ConsoleSocket {
   }
 }
 
-/** Only has to be unused: the socket's mode keeps others out, not its name. */
-function randomName(): string {
+/**
+ * Only has to be unused: the socket's mode keeps others out, not its name. Nanoseconds, because Math.random gives one of few
+ * series here, whose names somebody could take beforehand (docs/adr/0043-flags-and-the-code-cache.md).
+ */
+function unusedName(): string {
+  let left = process.hrtime.bigint();
   let name = '';
-  for (let i = 0; i < NAME_LENGTH; i++) name += NAME_LETTERS[Math.floor(Math.random() * NAME_LETTERS.length)];
+  for (let i = 0; i < NAME_LENGTH; i++) {
+    name += NAME_LETTERS[Number(left % NAME_RADIX)];
+    left /= NAME_RADIX;
+  }
   return name;
 }

@@ -1,7 +1,7 @@
 /** The environment guard: what the caller set never changes Node, and reaches the daemon byte for byte in the memfd. */
 import { existsSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { NODE_FLAGS, promise, strings } from './harness.ts';
+import { NODE_FLAGS, promise, SEED_FLAG, strings } from './harness.ts';
 
 const latin1 = (values: readonly (string | Buffer)[]) => strings(values).toString('latin1');
 
@@ -178,7 +178,8 @@ promise(
     t.match(outcome, { status: 0, stdout: '', stderr: '' });
     const [env, execArgv] = JSON.parse(readFileSync(report, 'utf8'));
     t.same(Object.keys(env).sort(), ['CONMON_LAUNCHER', 'GLIBC_TUNABLES', 'UV_USE_IO_URING']);
-    t.same(execArgv, [...NODE_FLAGS]);
+    t.same(execArgv.slice(0, -1), [...NODE_FLAGS]);
+    t.match(execArgv.at(-1), SEED_FLAG);
   },
   ['static'],
 );

@@ -1,6 +1,6 @@
 /** What Node gets from the launcher: arguments, fds, session, umask, limits and CONMON_LAUNCHER. */
 import { join } from 'node:path';
-import { type Dump, NODE_FLAGS, promise } from './harness.ts';
+import { type Dump, NODE_FLAGS, promise, SEED_FLAG } from './harness.ts';
 
 /** The fds of 3 and above, those of the hand-over left out. */
 function otherFds(dump: Dump): number[] {
@@ -14,7 +14,10 @@ promise(
     const args = ['-c', 'id', '', '--', '--title=x', '--require=/evil', 'a b\n"\'', 'x'.repeat(100_000)];
     const dump = await it.observe({ args: [...args, Buffer.of(0xff, 0x2d, 0xc3, 0x28)] });
     const bundle = join(it.root, 'libexec/conmon/main.cjs');
-    t.same(dump.all('arg').slice(0, -1), ['conmon', ...NODE_FLAGS, bundle, ...args, '\xff\x2d\xc3\x28']);
+    const passed = dump.all('arg').slice(0, -1);
+    t.same(passed.slice(0, 1 + NODE_FLAGS.length), ['conmon', ...NODE_FLAGS]);
+    t.match(passed[1 + NODE_FLAGS.length], SEED_FLAG);
+    t.same(passed.slice(2 + NODE_FLAGS.length), [bundle, ...args, '\xff\x2d\xc3\x28']);
     t.equal(dump.one('exe'), it.node);
   },
 );

@@ -25,19 +25,16 @@ const REPOSITORY = fileURLToPath(new URL('../../..', import.meta.url));
 const WARNINGS = ['-Wall', '-Wextra', '-Werror', '-Wshadow', '-Wformat=2', '-Wvla', '-Wstrict-prototypes'];
 const LIMIT_MS = 20_000;
 
-/** What the launcher passes to Node, in front of the bundle. Source: NODE_FLAGS in native/launcher.c. */
-export const NODE_FLAGS = [
-  '--disable-sigusr1',
-  '--no-rehash-snapshot',
-  '--v8-pool-size=1',
-  '--max-semi-space-size=1',
-  '--expose-gc',
-] as const;
+/** What the launcher passes to Node, in front of {@link SEED_FLAG} and the bundle. Source: NODE_FLAGS in native/launcher.c. */
+export const NODE_FLAGS = ['--disable-sigusr1', '--v8-pool-size=1', '--max-semi-space-size=1'] as const;
+
+/** The last flag, another one each time. */
+export const SEED_FLAG = /^--random-seed=(\d+)$/;
 
 /** What a daemon must answer to for an exec to join it. */
 export const BUILD_ID = 'test-build';
 
-const LAUNCHER = ['native/launcher.c', 'native/join.c', 'native/join.h'];
+const LAUNCHER = ['native/launcher.c', 'native/join.c', 'native/join.h', 'native/seeds.h'];
 
 /** The two builds that every promise is checked with. */
 export const BUILDS = {
@@ -48,7 +45,7 @@ export const BUILDS = {
 export type BuildName = keyof typeof BUILDS;
 
 /** @returns the path of an executable that is made once for these sources and these flags, under build/test. */
-function compile(sources: readonly string[], flags: readonly string[]): string {
+export function compile(sources: readonly string[], flags: readonly string[]): string {
   const paths = sources.map((source) => join(REPOSITORY, source));
   const hash = createHash('sha256').update(flags.join(' '));
   for (const path of paths) hash.update(readFileSync(path));

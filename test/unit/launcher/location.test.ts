@@ -12,7 +12,7 @@ promise('a symlink leads to the installation', async (t, it) => {
   for (const path of [first, second, first.replace(`${it.root}/`, '')]) {
     const dump = await it.observe({ path });
     t.equal(dump.one('exe'), it.node, path);
-    t.equal(dump.all('arg')[1 + NODE_FLAGS.length], join(it.root, 'libexec/conmon/main.cjs'));
+    t.equal(dump.all('arg')[2 + NODE_FLAGS.length], join(it.root, 'libexec/conmon/main.cjs'));
   }
 });
 
