@@ -30,6 +30,7 @@ const out = 'libexec/conmon';
 const SESSION_ENTRIES = {
   main: 'src/main.ts',
   threads: 'src/threads/index.ts',
+  piscina: 'node_modules/piscina/dist/index.js',
   log: 'workers/log.ts',
   attach: 'workers/attach.ts',
   shared: 'workers/shared.ts',
@@ -144,7 +145,8 @@ function recordCaches() {
   const recorder = (name, record) => stub(name, record).replace('filename:file', `filename:'${name}.js'`);
   const main = recorder('main', []).replace('script.runIn', `${save('main')}${keep}${atEnd}script.runIn`);
   writeFileSync(`${tree}/${out}/main.cjs`, main);
-  writeFileSync(`${tree}/${out}/threads.cjs`, recorder('threads', [save('threads'), keep]));
+  for (const name of ['threads', 'piscina'])
+    writeFileSync(`${tree}/${out}/${name}.cjs`, recorder(name, [save(name), keep]));
   writeFileSync(`${tree}/${out}/log.cjs`, recorder('log', [save('log'), aroundTask]));
   const runtime = `${tree}/runtime`;
   writeFileSync(
@@ -174,7 +176,8 @@ function recordCaches() {
     encoding: 'utf8',
   });
   if (run.status !== 0) throw new Error(`warm-up session: status ${run.status}, ${run.signal}: ${run.stderr}`);
-  for (const name of ['main', 'threads', 'log']) cpSync(`${tree}/${out}/${name}.cache`, `${out}/${name}.cache`);
+  for (const name of ['main', 'threads', 'piscina', 'log'])
+    cpSync(`${tree}/${out}/${name}.cache`, `${out}/${name}.cache`);
   rmSync(tree, { recursive: true, force: true });
 }
 

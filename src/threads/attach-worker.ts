@@ -4,7 +4,7 @@
  * next client starts another. It never talks to clients.
  */
 
-import { MessageChannel, type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
+import type { MessagePort } from 'node:worker_threads';
 import type { Diag, DiagPlan } from '../diag/diag.ts';
 import { errorText } from '../diag/error.ts';
 import type { Sys } from '../native/sys.ts';
@@ -18,7 +18,7 @@ import type {
 import { RingConsumer } from '../ring/consumer.ts';
 import { ATTACH_CONSUMER, CLIENT_FDS_COUNT, CLIENT_FDS_OFFSET } from '../ring/layout.ts';
 import type { LogWorker } from './log-worker.ts';
-import type { Pool } from './pool.ts';
+import { type Pool, workerThreads } from './pool.ts';
 
 /** Deaths after which no other worker is started: clients are then left in the backlog. */
 const DEATHS_MAX = 3;
@@ -66,6 +66,7 @@ export class AttachWorker {
   /** Starts a thread, unless one runs: a client is in the backlog, and the ring was asked to keep records for it. */
   serve(): void {
     if (this.#port !== undefined || !this.usable) return;
+    const { MessageChannel } = workerThreads();
     const { port1, port2 } = new MessageChannel();
     this.#port = port1;
     port1.on('message', (message: FromAttachWorker) => this.#heard(message));
@@ -146,6 +147,7 @@ export class AttachWorker {
     const port = this.#port;
     this.#port = undefined;
     if (port === undefined) return;
+    const { receiveMessageOnPort } = workerThreads();
     for (let next = receiveMessageOnPort(port); next !== undefined; next = receiveMessageOnPort(port))
       this.#heard(next.message as FromAttachWorker);
     port.close();

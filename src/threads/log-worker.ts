@@ -3,7 +3,7 @@
  * decides what happens when the thread dies. It never touches stream bytes.
  */
 
-import { MessageChannel, type MessagePort } from 'node:worker_threads';
+import type { MessagePort } from 'node:worker_threads';
 import type { Diag, DiagPlan } from '../diag/diag.ts';
 import { ConmonError, errorText } from '../diag/error.ts';
 import { createMemory } from '../kernel/kernel.ts';
@@ -33,7 +33,7 @@ import {
   type RingGeometry,
   Word,
 } from '../ring/layout.ts';
-import type { Pool } from './pool.ts';
+import { type Pool, workerThreads } from './pool.ts';
 
 /** What a slow client may hold: several reads. And what a stalled log may: one long read and two short ones behind it. */
 const SOFT_BYTES = (3 << 19) + 4096;
@@ -145,6 +145,7 @@ export class LogWorker {
   }
 
   #start(): void {
+    const { MessageChannel } = workerThreads();
     const { port1, port2 } = new MessageChannel();
     this.#port = port1;
     this.#startedMs = performance.now();

@@ -4,7 +4,6 @@
  */
 
 import type { Diag } from '../diag/diag.ts';
-import { F_DUPFD_CLOEXEC } from '../native/constants.ts';
 import type { Sys } from '../native/sys.ts';
 import type { LogCounters, Source } from '../proto/log-messages.ts';
 import { type AttachPlan, AttachWorker } from './attach-worker.ts';
@@ -134,10 +133,12 @@ export class Output {
     return this.#log;
   }
 
-  /** On copies of the fds: the originals are a log worker's should a client come. */
   #startDiscard(sources: readonly Source[]): void {
-    const copies = sources.map(({ fd }) => this.#sys.fcntl(fd, F_DUPFD_CLOEXEC, 3)).filter((fd) => fd >= 0);
-    this.#discard = new Discard(copies);
+    this.#discard = new Discard(
+      this.#sys,
+      this.#diag,
+      sources.map(({ fd }) => fd),
+    );
   }
 
   #thePool(): Pool {

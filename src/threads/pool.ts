@@ -1,10 +1,12 @@
 /**
  * The worker pool: one Piscina for the process, one never-ending task a role. A task's promise is its thread's
- * lifetime. Main thread. Loaded only after the runtime was executed: Piscina costs 12 ms (docs/dependencies.md).
+ * lifetime. Main thread. Piscina is loaded for the first task: a session that never starts a thread does without its
+ * 12 ms and 1 MiB (docs/dependencies.md).
  */
 
+import { createRequire } from 'node:module';
 import { join } from 'node:path';
-import { Piscina } from 'piscina';
+import type { Piscina } from 'piscina';
 import { BUILD_VARIABLE, buildId, libexecDir } from '../native/libexec.ts';
 import type { Role } from '../proto/shared-messages.ts';
 
@@ -20,30 +22,42 @@ export interface Pool {
 /** Young generation and stack of a worker: it allocates next to nothing once it runs. */
 const RESOURCE_LIMITS = { maxYoungGenerationSizeMb: 2, maxOldGenerationSizeMb: 32, stackSizeMb: 1 };
 
-export class WorkerPool implements Pool {
-  readonly #pool: Piscina;
+/** Loaded by who starts a thread: it brings Node's streams along, which main has no other use for. */
+export function workerThreads(): typeof import('node:worker_threads') {
+  return process.getBuiltinModule('node:worker_threads');
+}
 
-  constructor() {
-    this.#pool = new Piscina({
-      minThreads: 0,
-      maxThreads: 2,
-      concurrentTasksPerWorker: 1,
-      // A worker that waits in Atomics.wait for its next task would be blind for the doorbell, and there is no next task.
-      atomics: 'disabled',
-      // A thread whose task has ended leaves at once.
-      idleTimeout: 0,
-      recordTiming: false,
-      trackUnmanagedFds: false,
-      resourceLimits: RESOURCE_LIMITS,
-      env: { [BUILD_VARIABLE]: buildId },
-    });
-  }
+/** From a bundle of its own. Throws when conmon was taken away meanwhile. */
+function createPool(): Piscina {
+  const piscina = createRequire(join(libexecDir, 'threads.cjs'))('./piscina.cjs') as typeof import('piscina');
+  return new piscina.Piscina({
+    minThreads: 0,
+    maxThreads: 2,
+    concurrentTasksPerWorker: 1,
+    // A worker that waits in Atomics.wait for its next task would be blind for the doorbell, and there is no next task.
+    atomics: 'disabled',
+    // A thread whose task has ended leaves at once.
+    idleTimeout: 0,
+    recordTiming: false,
+    trackUnmanagedFds: false,
+    resourceLimits: RESOURCE_LIMITS,
+    env: { [BUILD_VARIABLE]: buildId },
+  });
+}
+
+export class WorkerPool implements Pool {
+  #pool: Piscina | undefined;
 
   /**
    * Starts a role's task on a thread of its own. The promise is settled when that thread is done: its result, or why it
    * died. Objects in `transfer` (ports) are the thread's afterwards.
    */
   run<Task, Result>(entry: Entry, task: Task, transfer: readonly MessagePortLike[]): Promise<Result> {
+    try {
+      this.#pool ??= createPool();
+    } catch (error) {
+      return Promise.reject(error);
+    }
     return this.#pool.run(task, {
       filename: join(libexecDir, `${entry}.cjs`),
       transferList: [...transfer] as never, // Piscina names the DOM's Transferable, which a Node port is not

@@ -3,14 +3,14 @@
  * started for the first who needs it and kept. To a session it looks like a thread of its own (./pool.ts). Main thread.
  */
 
-import { MessageChannel, type MessagePort } from 'node:worker_threads';
+import type { MessagePort } from 'node:worker_threads';
 import type { Diag } from '../diag/diag.ts';
 import { ConmonError, errorText } from '../diag/error.ts';
 import type { Sys } from '../native/sys.ts';
 import type { FromSharedWorker, Role, SharedTask, ToSharedWorker } from '../proto/shared-messages.ts';
 import type { Doorbell } from '../ring/doorbell.ts';
 import { createDoorbell } from './log-worker.ts';
-import { type MessagePortLike, type Pool, WorkerPool } from './pool.ts';
+import { type MessagePortLike, type Pool, WorkerPool, workerThreads } from './pool.ts';
 
 interface Waiting {
   readonly resolve: (result: unknown) => void;
@@ -50,6 +50,7 @@ export class SharedPool implements Pool {
 
   #start(role: Role): Thread {
     const doorbell = createDoorbell(this.#sys);
+    const { MessageChannel } = workerThreads();
     const { port1, port2 } = new MessageChannel();
     const thread: Thread = { port: port1, doorbell, waiting: new Map() };
     this.#threads.set(role, thread);
