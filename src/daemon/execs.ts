@@ -19,6 +19,8 @@ import { closeTargets, diagPlan, prepare } from './prepare.ts';
 import { afterSecondGo } from './second-go.ts';
 
 const ACCEPT_PAUSE_MS = 100;
+/** The start is over by then, and whatever was started together with it. */
+const SWEEP_AFTER_MS = 1000;
 
 export class Execs {
   readonly #reaper: Reaper;
@@ -26,6 +28,7 @@ export class Execs {
   #socket: SessionSocket | undefined;
   #watch: Watch | undefined;
   #pause: ReturnType<typeof setTimeout> | undefined;
+  #sweep: ReturnType<typeof setTimeout> | undefined;
   #host: Host | undefined;
 
   constructor(reaper: Reaper, launch: Launch) {
@@ -44,6 +47,7 @@ export class Execs {
       const socket = new SessionSocket(sys, container.parts.options.cid, process.env['XDG_RUNTIME_DIR']);
       this.#socket = socket;
       this.#listen(socket, container, diag);
+      this.#sweep = setTimeout(() => sweepBeside(socket, diag), SWEEP_AFTER_MS);
     } catch (error) {
       this.refuse();
       diag.debug(`execs cannot join: ${errorText(error)}`);
@@ -71,6 +75,7 @@ export class Execs {
 
   refuse(): void {
     clearTimeout(this.#pause);
+    clearTimeout(this.#sweep);
     if (this.#watch !== undefined) sys.unwatch(this.#watch);
     this.#watch = undefined;
     this.#socket?.close();
@@ -103,5 +108,14 @@ export class Execs {
         afterSecondGo,
       },
     });
+  }
+}
+
+function sweepBeside(socket: SessionSocket, diag: Diag): void {
+  try {
+    const removed = socket.sweep();
+    if (removed > 0) diag.debug(`removed ${removed} session sockets of daemons that were killed`);
+  } catch (error) {
+    diag.debug(`session sockets are not looked through: ${errorText(error)}`);
   }
 }

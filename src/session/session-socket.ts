@@ -17,16 +17,9 @@ import {
 } from 'node:fs';
 import { isAbsolute } from 'node:path';
 import { ConmonError } from '../diag/error.ts';
-import {
-  EADDRINUSE,
-  ECONNREFUSED,
-  O_CLOEXEC,
-  O_PATH,
-  SOCK_CLOEXEC,
-  SOCK_NONBLOCK,
-  SOCK_SEQPACKET,
-} from '../native/constants.ts';
+import { EADDRINUSE, O_CLOEXEC, O_PATH, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_SEQPACKET } from '../native/constants.ts';
 import type { Sys } from '../native/sys.ts';
+import { isLeft, sweep } from './left-sockets.ts';
 
 const NAME = 'conmon';
 /** As native/join.c: an id up to this length names the socket as it is. */
@@ -102,7 +95,7 @@ export class SessionSocket {
       if (fd < 0) throw new ConmonError('SESSIONS', 'Failed to create session socket', { reason: sys.strerror(fd) });
       fchmodSync(fd, 0o700); // the socket file is born with it
       let bound = sys.bind(fd, this.#path);
-      if (bound === EADDRINUSE && this.#isLeft()) {
+      if (bound === EADDRINUSE && isLeft(sys, this.#path)) {
         unlinkSync(this.#path);
         bound = sys.bind(fd, this.#path);
       }
@@ -118,6 +111,11 @@ export class SessionSocket {
     this.listenFd = fd;
   }
 
+  /** Removes some of the sockets that killed daemons have left beside this one. @returns how many. */
+  sweep(): number {
+    return this.#open ? sweep(this.#sys, `/proc/self/fd/${this.#directoryFd}`) : 0;
+  }
+
   /** Nobody can join any longer. The watch of {@link listenFd} must have ended. */
   close(): void {
     if (!this.#open) return;
@@ -130,14 +128,5 @@ export class SessionSocket {
       // gone already
     }
     closeSync(this.#directoryFd);
-  }
-
-  /** The socket of a daemon that was killed: nobody listens. */
-  #isLeft(): boolean {
-    const fd = this.#sys.socket(SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK);
-    if (fd < 0) return false;
-    const result = this.#sys.connect(fd, this.#path);
-    this.#sys.close(fd);
-    return result === ECONNREFUSED;
   }
 }
