@@ -3,7 +3,7 @@
  * bundle, and the short symlink by which it finds them (contract section 5). Main thread; made before the runtime runs.
  */
 
-import { closeSync, constants, fchmodSync, fstatSync, openSync, symlinkSync, unlinkSync } from 'node:fs';
+import { closeSync, constants, fchmodSync, fstatSync, lstatSync, openSync, symlinkSync, unlinkSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { Options } from '../cli/options.ts';
 import { ConmonError } from '../diag/error.ts';
@@ -24,28 +24,36 @@ export interface Fifo {
   readonly keepFd: number;
 }
 
+/** A file that we have made: a later conmon's of the same path is another one. */
+interface Made {
+  readonly path: string;
+  readonly inode: number;
+  /** When a symlink was made: its inode's number may come again. Sockets and fifos keep theirs while they are open. */
+  readonly linkMs: number;
+}
+
 export class AttachFiles {
   readonly listenFd: number;
   readonly ctl: Fifo;
   readonly winsz: Fifo;
   readonly #sys: Sys;
-  readonly #bundle: string;
-  readonly #symlink: string | undefined;
   #socketOpen = false;
+  /** Symlink and socket. */
+  readonly #ways: Made[] = [];
+  readonly #fifos: Made[] = [];
   /** The fifos' open ends. */
   readonly #fifoFds: number[] = [];
 
   /** Makes the files anew. Throws ConmonError ATTACH, with nothing of its own left. */
   constructor(sys: Sys, options: Options) {
     this.#sys = sys;
-    this.#bundle = resolve(options.bundle ?? '');
-    this.#symlink = options.fullAttach ? undefined : symlinkPath(options);
+    const bundle = resolve(options.bundle ?? '');
     try {
-      if (this.#symlink !== undefined) replaceSymlink(this.#bundle, this.#symlink);
-      this.listenFd = listen(sys, this.#bundle);
+      if (!options.fullAttach) replaceSymlink(bundle, symlinkPath(options), this.#ways);
+      this.listenFd = listen(sys, bundle, this.#ways);
       this.#socketOpen = true;
-      this.ctl = makeFifo(sys, join(this.#bundle, 'ctl'), this.#fifoFds);
-      this.winsz = makeFifo(sys, join(this.#bundle, 'winsz'), this.#fifoFds);
+      this.ctl = makeFifo(sys, join(bundle, 'ctl'), this.#fifos, this.#fifoFds);
+      this.winsz = makeFifo(sys, join(bundle, 'winsz'), this.#fifos, this.#fifoFds);
     } catch (error) {
       this.close();
       this.remove();
@@ -65,16 +73,18 @@ export class AttachFiles {
     for (const fd of this.#fifoFds.splice(0)) this.#sys.close(fd);
   }
 
-  /** The end of every session: nobody can attach. The fifos are the engine's to remove, with the bundle. */
+  /**
+   * The end of every session: nobody can attach. The fifos are the engine's to remove, with the bundle. What a later
+   * conmon has made in the meantime stays: an engine may start a container again as soon as it knows of its end.
+   */
   removeSocket(): void {
-    discard(join(this.#bundle, 'attach'));
-    if (this.#symlink !== undefined) discard(this.#symlink);
+    for (const each of this.#ways.splice(0)) discardMade(each);
   }
 
   /** Removes everything: there is no container. */
   remove(): void {
     this.removeSocket();
-    for (const name of ['ctl', 'winsz']) discard(join(this.#bundle, name));
+    for (const each of this.#fifos.splice(0)) discardMade(each);
   }
 }
 
@@ -84,17 +94,19 @@ function symlinkPath(options: Options): string {
   return Buffer.byteLength(path) === SUN_PATH_MAX ? path.slice(0, -1) : path;
 }
 
-function replaceSymlink(target: string, path: string): void {
+/** Like the others: notes in `made` what it has made. */
+function replaceSymlink(target: string, path: string, made: Made[]): void {
   discard(path);
   try {
     symlinkSync(target, path);
   } catch (error) {
     throw new ConmonError('ATTACH', `Failed to create symlink ${path}:`, { reason: failureText(error) });
   }
+  note(path, made);
 }
 
 /** Through /proc/self/fd, so that a bundle's path may be of any length. */
-function listen(sys: Sys, bundle: string): number {
+function listen(sys: Sys, bundle: string, made: Made[]): number {
   const directoryFd = openSync(bundle, constants.O_DIRECTORY | O_PATH | O_CLOEXEC);
   const path = `/proc/self/fd/${directoryFd}/attach`;
   try {
@@ -103,6 +115,7 @@ function listen(sys: Sys, bundle: string): number {
     if (fd < 0) throw new ConmonError('ATTACH', 'Failed to create attach socket', { reason: sys.strerror(fd) });
     fchmodSync(fd, 0o700); // the socket file is born with it
     const bound = sys.bind(fd, path);
+    if (bound >= 0) note(path, made, join(bundle, 'attach'));
     const result = bound < 0 ? bound : sys.listen(fd, BACKLOG);
     if (result < 0) {
       sys.close(fd);
@@ -117,10 +130,11 @@ function listen(sys: Sys, bundle: string): number {
 }
 
 /** Each end is noted in `opened` as soon as it is there. */
-function makeFifo(sys: Sys, path: string, opened: number[]): Fifo {
+function makeFifo(sys: Sys, path: string, made: Made[], opened: number[]): Fifo {
   discard(path);
-  const made = sys.mkfifo(path, FIFO_MODE);
-  if (made < 0) throw new ConmonError('ATTACH', `Failed to mkfifo at ${path}:`, { reason: sys.strerror(made) });
+  const result = sys.mkfifo(path, FIFO_MODE);
+  if (result < 0) throw new ConmonError('ATTACH', `Failed to mkfifo at ${path}:`, { reason: sys.strerror(result) });
+  note(path, made);
   const readFd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW | O_CLOEXEC);
   opened.push(readFd);
   const keepFd = openSync(path, constants.O_WRONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW | O_CLOEXEC);
@@ -128,6 +142,21 @@ function makeFifo(sys: Sys, path: string, opened: number[]): Fifo {
   if (!fstatSync(readFd).isFIFO()) throw new ConmonError('ATTACH', `${path} is no fifo any longer`);
   fchmodSync(readFd, FIFO_MODE); // umask 0022 took the group's w
   return { readFd, keepFd };
+}
+
+/** @param name where it is found later, when `path` is of the moment. */
+function note(path: string, made: Made[], name = path): void {
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  if (found) made.push({ path: name, inode: found.ino, linkMs: found.isSymbolicLink() ? found.mtimeMs : 0 });
+}
+
+function discardMade({ path, inode, linkMs }: Made): void {
+  try {
+    const found = lstatSync(path);
+    if (found.ino === inode && (!found.isSymbolicLink() || found.mtimeMs === linkMs)) unlinkSync(path);
+  } catch {
+    // It is gone, with its bundle perhaps.
+  }
 }
 
 function discard(path: string): void {

@@ -32,6 +32,27 @@ function isLink(path: string): boolean {
   return lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() ?? false;
 }
 
+promise(
+  'a container that is started again at once keeps what clients find it by: the end of the first takes nothing of it',
+  { excludes: { c: '2.2.1 removes the symlink of whoever made it; 2.1.6 none' } },
+  async (c) => {
+    const first = shellContainer(c, 'exit 0');
+    await first.created();
+    const again = ['-b', first.bundle, '-u', first.cid, '--socket-dir-path', first.socketDir];
+    const second = shellContainer(c, 'echo hello; exit 3', again);
+    await second.created();
+    go(first);
+    await first.finished();
+    await first.ended();
+    const client = await attach(c, first);
+    go(second);
+    c.t.equal(await second.finished(), 3);
+    await client.waitForEnd();
+    c.t.equal(client.text, 'hello\n');
+    c.t.notOk(isLink(`${first.socketDir}/${first.cid}`), 'its own end does');
+  },
+);
+
 promise('with --full-attach there is no symlink', {}, async (c) => {
   const container = shellContainer(c, 'exit 0', ['--full-attach']);
   await container.created();

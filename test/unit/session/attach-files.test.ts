@@ -171,6 +171,31 @@ t.test('at the end socket and symlink go, the fifos stay; remove takes all', asy
   files.remove();
 });
 
+t.test('what a later conmon has made under the same paths stays', async (t) => {
+  const { bundle, link, make } = place(t);
+  const first = make();
+  const second = make();
+  first.closeSocket();
+  first.removeSocket();
+  t.equal(connect(join(link, 'attach')), 0, 'found and served');
+  first.remove();
+  t.same(readdirSync(bundle).toSorted(), ['attach', 'ctl', 'winsz']);
+  t.equal(connect(join(link, 'attach')), 0);
+  second.remove();
+  t.same(readdirSync(bundle), []);
+  t.notOk(existsSync(link));
+  // A symlink's inode number may be another's at once, in ext4: it is told by its time too.
+  const third = make();
+  const { ino } = lstatSync(link);
+  for (let i = 0; i < 50; i++) {
+    rmSync(link);
+    symlinkSync(bundle, link);
+    if (lstatSync(link).ino === ino) break;
+  }
+  third.removeSocket();
+  t.ok(lstatSync(link).isSymbolicLink());
+});
+
 t.test('what cannot be made is named, and nothing of it is left', async (t) => {
   const cases: [string, (p: ReturnType<typeof place>) => void, RegExp][] = [
     ['no socket directory', ({ socketDir }) => rmSync(socketDir, { recursive: true }), /create symlink .*No such file/],
