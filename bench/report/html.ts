@@ -24,7 +24,7 @@ const style = `
 body{font:15px/1.45 system-ui,sans-serif;color:var(--ink);background:var(--paper);margin:2rem auto;max-width:1360px;padding:0 1rem}
 h1{font-size:1.5rem}h2{font-size:1.1rem;margin:2rem 0 .5rem}
 pre{white-space:pre-wrap;margin:.2rem 0}.bad{color:var(--bad);font-weight:600}.good{color:var(--good)}
-.plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(480px,1fr));gap:1rem}
+.plots{margin-top:2rem;display:grid;grid-template-columns:repeat(auto-fit,minmax(480px,1fr));gap:1rem}
 figure{margin:0}figcaption{font-weight:600}svg{width:100%;height:auto}
 svg text{font:12px system-ui,sans-serif;fill:var(--ink)}.grid{stroke:var(--grid);stroke-width:1}
 polyline{fill:none;stroke-width:2}polyline.rival,line.rival{stroke:var(--rival)}polyline.ours,line.ours{stroke:var(--ours)}polyline.floor,line.floor{stroke:var(--floor)}

@@ -89,7 +89,7 @@ export function linePlot(plot: LinePlot): string {
       );
     }
   }
-  parts.push(...legend(plot.series));
+  parts.push(...legend(plot.series, true));
   return svg(plot.title, height, parts);
 }
 
@@ -101,7 +101,12 @@ export function barPlot(plot: BarPlot): string {
   const across = (width - left - margin.right - 60) / longest;
   const names = new Map(plot.bars.flatMap(({ segments }) => segments.map(({ name, style }) => [name, style] as const)));
   const total = margin.top + plot.bars.length * (barHeight + 10) + 40;
-  const parts = [...legend([...names].map(([name, style]) => ({ name, style })))];
+  const parts = [
+    ...legend(
+      [...names].map(([name, style]) => ({ name, style })),
+      false,
+    ),
+  ];
   for (const [row, { name, segments }] of plot.bars.entries()) {
     const top = margin.top + 8 + row * (barHeight + 10);
     parts.push(`<text x="${left - 8}" y="${top + barHeight / 2}" dy="4" text-anchor="end">${escapeXml(name)}</text>`);
@@ -124,8 +129,11 @@ function svg(title: string, tall: number, parts: readonly string[]): string {
   return `<figure><figcaption>${escapeXml(title)}</figcaption><svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${tall}" role="img" aria-label="${escapeXml(title)}">${parts.join('')}</svg></figure>`;
 }
 
-/** Names with their colours above the plot, in at most two lines; `length` of a name in pixels is a guess. */
-function legend(entries: readonly { readonly name: string; readonly style: string }[]): readonly string[] {
+/** Names above the plot, with the look of their lines or the colour of their bars, in at most two lines; `length` of a name in pixels is a guess. */
+function legend(
+  entries: readonly { readonly name: string; readonly style: string }[],
+  lines: boolean,
+): readonly string[] {
   let x = 16;
   let y = 14;
   return entries.map(({ name, style }) => {
@@ -134,7 +142,10 @@ function legend(entries: readonly { readonly name: string; readonly style: strin
       x = 16;
       y += 18;
     }
-    const text = `<rect class="${style}" x="${fixed(x)}" y="${y - 9}" width="10" height="10"/><text x="${fixed(x + 15)}" y="${y}">${escapeXml(name)}</text>`;
+    const mark = lines
+      ? `<polyline class="${style}" points="${fixed(x - 6)},${y - 4} ${fixed(x + 12)},${y - 4}"/>`
+      : `<rect class="${style}" x="${fixed(x)}" y="${y - 9}" width="10" height="10"/>`;
+    const text = `${mark}<text x="${fixed(x + 15)}" y="${y}">${escapeXml(name)}</text>`;
     x += size;
     return text;
   });

@@ -120,7 +120,7 @@ function floodTable(samples: readonly Sample[]): Table {
       ];
     }),
   );
-  const share = (side: Side) => Math.round(median(metric(samples, '100', side, 'clientShare')) * 100);
+  const share = (side: Side) => figure(100 * median(metric(samples, '100', side, 'clientShare')));
   return {
     title: 'Attached clients: payload MB/s that reach the last of them, CPU of the monitor',
     header: ['line B', 'rival', 'ours', 'ours/rival', 'by pair', 'goal'],

@@ -48,7 +48,7 @@ export const exec: Scenario = {
   name,
   steps(environment) {
     const { quick } = environment;
-    const rounds = environment.pairs ?? (quick ? 2 : 8);
+    const rounds = environment.pairs ?? (quick ? 1 : 8);
     const step = (variant: string, way: Way, expectedMs: number, measure: Measure): Step => ({
       variant: variant + way.key,
       subject: way.side,
@@ -65,7 +65,7 @@ export const exec: Scenario = {
       ...logs.flatMap(({ variant, log }) => {
         const series: Measure = (_, way) => runSeries(environment, way, log === undefined ? {} : { log });
         return alternate(
-          ways.map((way) => step(variant, way, quick ? 450 : 800, series)),
+          ways.map((way) => step(variant, way, quick ? 600 : 800, series)),
           rounds,
         );
       }),
@@ -105,7 +105,7 @@ async function inContainer<T>(
 async function runSeries(environment: Environment, way: Way, log: ExecPlan): Promise<readonly Metrics[]> {
   const { quick, signal } = environment;
   const alone = way.plan.alone === true;
-  const count = alone ? (quick ? 5 : 10) : quick ? 15 : 40;
+  const count = alone ? (quick ? 8 : 10) : quick ? 25 : 40;
   return inContainer(environment, way.side, async (container) => {
     const plan = { ...way.plan, ...log, container };
     const first = await execSession(environment, way.side, plan);

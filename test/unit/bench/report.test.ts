@@ -79,6 +79,21 @@ t.test('an interrupted bench prints the rows it has, with gaps', async (t) => {
   for (const scenario of scenarios) t.same(scenario.tables([]), [], `${scenario.name}: nothing measured, no table`);
 });
 
+t.test('whatever runs have failed, the tables of the others are whole', async (t) => {
+  const signal = new AbortController().signal;
+  const environment = { monitors: { rival: '', ours: '' }, workDir: '', quick: false, pairs: 1, signal };
+  for (const scenario of scenarios) {
+    const planned = scenario.steps(environment);
+    for (const subject of ['rival', 'ours', 'floor'] as const) {
+      const samples = planned
+        .filter((step) => step.subject === subject)
+        .map(({ variant }) => ({ scenario: scenario.name, variant, subject, metrics: {} }));
+      const text = scenario.tables(samples).map(formatTable).join('');
+      t.notMatch(text, /NaN|undefined|Infinity/, `${scenario.name}, ${subject}`);
+    }
+  }
+});
+
 t.test('the table says when the generator was the bottleneck and when others were at work', async (t) => {
   const notes = throughput.tables(speeds)[0]?.notes.join('\n') ?? '';
   t.match(notes, /20 B, ours: the load generator used 95 %/);
