@@ -31,6 +31,8 @@ const SESSION_ENTRIES = {
   main: 'src/main.ts',
   threads: 'src/threads/index.ts',
   piscina: 'node_modules/piscina/dist/index.js',
+  // Piscina starts its threads with this file, and looks for it as worker.js.
+  thread: 'node_modules/piscina/dist/worker.js',
   log: 'workers/log.ts',
   attach: 'workers/attach.ts',
   shared: 'workers/shared.ts',
@@ -38,12 +40,14 @@ const SESSION_ENTRIES = {
 };
 const OTHER_ENTRIES = {
   'help.cjs': 'src/cli/help.ts',
-  // Piscina starts its threads with this file, by this name.
-  'worker.js': 'node_modules/piscina/dist/worker.js',
   'attach-client.cjs': 'src/client/main.ts',
   'demo-runtime.cjs': 'src/demo/runtime.ts',
   'run.cjs': 'src/demo/run.ts',
 };
+/** Stubs of another name than NAME.cjs. */
+const STUB_FILES = { thread: 'worker.js' };
+/** What the warm-up session runs, and leaves a cache of. */
+const CACHED = ['main', 'threads', 'piscina', 'thread', 'log'];
 /** yargs asks where it lies; a CommonJS bundle must be told in its first line. Not on the path of a session. */
 const YARGS_ENTRIES = ['help.cjs', 'demo-runtime.cjs', 'run.cjs'];
 const BUNDLE_URL = "const CONMON_BUNDLE_URL = require('node:url').pathToFileURL(__filename).href;";
@@ -66,7 +70,7 @@ const common = {
     'import.meta.url': 'CONMON_BUNDLE_URL',
   },
   // Loaded when asked for, or optional parts of packages. node-pty looks for its addon beside its own files.
-  external: ['./threads.cjs', './host.cjs', './help.cjs', '@napi-rs/nice', 'node-pty'],
+  external: ['./threads.cjs', './piscina.cjs', './host.cjs', './help.cjs', '@napi-rs/nice', 'node-pty'],
   // The notices of what is bundled are in licences.txt.
   legalComments: 'none',
   metafile: true,
@@ -74,6 +78,39 @@ const common = {
   minifyWhitespace: true,
   minifySyntax: true,
   logLevel: 'warning',
+};
+
+/**
+ * Modules of Node that Piscina names and a session does not get to use: loaded when it does. They would cost 1 ms of each
+ * start on main and as much in each thread (docs/adr/0044-the-pid-first.md).
+ */
+const LATE_BUILTINS = {
+  'node:perf_hooks': `
+    exports.performance = globalThis.performance;
+    exports.createHistogram = (options) => process.getBuiltinModule('node:perf_hooks').createHistogram(options);`,
+  'node:assert': `
+    const assert = () => process.getBuiltinModule('node:assert');
+    module.exports = (value, message) => value || assert()(value, message);
+    module.exports.notStrictEqual = (a, b, message) => Object.is(a, b) && assert().notStrictEqual(a, b, message);`,
+  'node:timers/promises': `
+    exports.setTimeout = (...args) => process.getBuiltinModule('node:timers/promises').setTimeout(...args);`,
+  'node:os': `
+    exports.availableParallelism = () => process.getBuiltinModule('node:os').availableParallelism();`,
+  'node:url': `
+    const url = () => process.getBuiltinModule('node:url');
+    exports.URL = URL;
+    exports.fileURLToPath = (...args) => url().fileURLToPath(...args);
+    exports.pathToFileURL = (...args) => url().pathToFileURL(...args);`,
+};
+
+/** For Piscina's bundles: fails when it asks a late module for something else than it did. */
+const lateBuiltins = {
+  name: 'late-builtins',
+  setup({ onResolve, onLoad }) {
+    const filter = new RegExp(`^(?:${Object.keys(LATE_BUILTINS).join('|')})$`);
+    onResolve({ filter }, ({ path }) => ({ path, namespace: 'late' }));
+    onLoad({ filter, namespace: 'late' }, ({ path }) => ({ contents: LATE_BUILTINS[path], loader: 'js' }));
+  },
 };
 
 /** The parameters that Node gives to a CommonJS module. */
@@ -140,14 +177,15 @@ function recordCaches() {
     'module.exports={...module.exports,exitNow:(status)=>{for(const write of conmonCaches)write();exitNow(status)}}};',
   ].join('');
   const aroundTask =
-    'const task=module.exports;module.exports=(input)=>{const result=task(input);save();return result};';
+    'const task=module.exports;module.exports=(input)=>{const result=task(input);for(const write of conmonCaches)write();return result};';
   // A cache holds the name that its script was compiled under: not this machine's path. Whoever loads it gives its own.
   const recorder = (name, record) => stub(name, record).replace('filename:file', `filename:'${name}.js'`);
   const main = recorder('main', []).replace('script.runIn', `${save('main')}${keep}${atEnd}script.runIn`);
   writeFileSync(`${tree}/${out}/main.cjs`, main);
   for (const name of ['threads', 'piscina'])
     writeFileSync(`${tree}/${out}/${name}.cjs`, recorder(name, [save(name), keep]));
-  writeFileSync(`${tree}/${out}/log.cjs`, recorder('log', [save('log'), aroundTask]));
+  writeFileSync(`${tree}/${out}/worker.js`, recorder('thread', [save('thread'), keep]));
+  writeFileSync(`${tree}/${out}/log.cjs`, recorder('log', [save('log'), keep, aroundTask]));
   const runtime = `${tree}/runtime`;
   writeFileSync(
     runtime,
@@ -176,8 +214,7 @@ function recordCaches() {
     encoding: 'utf8',
   });
   if (run.status !== 0) throw new Error(`warm-up session: status ${run.status}, ${run.signal}: ${run.stderr}`);
-  for (const name of ['main', 'threads', 'piscina', 'log'])
-    cpSync(`${tree}/${out}/${name}.cache`, `${out}/${name}.cache`);
+  for (const name of CACHED) cpSync(`${tree}/${out}/${name}.cache`, `${out}/${name}.cache`);
   rmSync(tree, { recursive: true, force: true });
 }
 
@@ -204,6 +241,7 @@ const results = await Promise.all([
       banner: { js: `(function(${PARAMETERS}){` },
       // A worker's default export is what Piscina calls.
       footer: { js: entry.startsWith('workers/') ? 'module.exports=module.exports.default;})' : '})' },
+      plugins: entry.startsWith('node_modules/piscina/') ? [lateBuiltins] : [],
     }),
   ),
   ...Object.entries(OTHER_ENTRIES)
@@ -214,7 +252,7 @@ const results = await Promise.all([
 ]);
 for (const name of Object.keys(SESSION_ENTRIES)) {
   rmSync(`${out}/${name}.cache`, { force: true });
-  writeFileSync(`${out}/${name}.cjs`, stub(name, []));
+  writeFileSync(`${out}/${STUB_FILES[name] ?? `${name}.cjs`}`, stub(name, []));
 }
 writeLicences(results);
 // The tree's own package.json says "module"; these files are not.

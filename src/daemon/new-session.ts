@@ -10,7 +10,8 @@ import { ATTACH_UNUSED_MS } from '../proto/attach-messages.ts';
 import { AttachFiles } from '../session/attach-files.ts';
 import { type Output, Session, type SessionParts, type StartOutput } from '../session/session.ts';
 import type { Pool } from '../threads/index.ts';
-import { diagPlan, type Prepared } from './prepare.ts';
+import { LateOutput, type OutputSteps } from './late-output.ts';
+import { closeTargets, diagPlan, type Prepared } from './prepare.ts';
 
 /** The parts in which a session that joins differs from one of its own process. */
 export type OwnParts = Pick<
@@ -43,34 +44,63 @@ export function newSession(
   });
 }
 
-/** The threads' code is loaded behind the runtime. With passthrough there is nothing to read. */
-function outputStarter(options: Options, diag: Diag, { logs, stdio }: Prepared, pool?: () => Pool): StartOutput {
-  return (onEnded) => {
+/** With passthrough there is nothing to read. */
+function outputStarter(options: Options, diag: Diag, prepared: Prepared, pool?: () => Pool): StartOutput {
+  return (onEnded, onFailed) => {
+    const { logs, stdio } = prepared;
     if (stdio === undefined) return undefined;
-    const threads = require('./threads.cjs') as typeof import('../threads/index.ts');
-    const limits = {
-      fileMaxBytes: options.logSizeMaxBytes ?? Number.POSITIVE_INFINITY,
-      globalMaxBytes: options.logGlobalSizeMaxBytes ?? Number.POSITIVE_INFINITY,
-    };
-    const rotation = { keepFiles: options.logRotate ? options.logMaxFiles : 0 };
-    const plan = { targets: logs, limits, rotation, syncLog: options.syncLog, diag: diagPlan(options) };
-    const output = new threads.Output(sys, diag, plan, onEnded, pool?.());
-    return {
-      begin: (sources, stdinFd) => output.begin(sources, stdinFd),
-      startAttach: ({ listenFd }, onLeft) =>
-        output.startAttach(
-          {
-            listenFd,
-            closeStdin: options.stdin && !options.leaveStdinOpen,
-            stallTimeoutMs: options.attachStallTimeoutSeconds * 1000,
-            unusedMs: ATTACH_UNUSED_MS,
-            diag: plan.diag,
-          },
-          onLeft,
-        ),
-      reopen: () => output.reopen(),
-      end: (drain) => output.end(drain),
-      whenClosed: (onClosed) => output.whenClosed(onClosed),
-    } satisfies Output;
+    const steps = outputSteps(options, diag, logs, onEnded, pool);
+    // Nobody waits for the pid of such an exec, but for its end: the log comes first.
+    if (options.exec && !options.apiVersion) return toTheEnd(steps);
+    return new LateOutput({ sys, diag, steps, close: () => closeTargets(logs), onEnded, onFailed });
+  };
+}
+
+function toTheEnd(steps: OutputSteps): Output {
+  for (let next = steps.next(); ; next = steps.next()) if (next.done === true) return next.value;
+}
+
+/** In pieces of 2 ms at most: the runtime may end at any time (docs/adr/0044-the-pid-first.md). */
+function* outputSteps(
+  options: Options,
+  diag: Diag,
+  logs: Prepared['logs'],
+  onEnded: Parameters<StartOutput>[0],
+  pool: (() => Pool) | undefined,
+): OutputSteps {
+  const threaded = logs.length > 0;
+  if (threaded && pool === undefined) {
+    process.getBuiltinModule('node:worker_threads');
+    yield;
+  }
+  const threads = require('./threads.cjs') as typeof import('../threads/index.ts');
+  if (threaded && pool === undefined) {
+    yield;
+    threads.loadPiscina();
+    yield;
+  }
+  const limits = {
+    fileMaxBytes: options.logSizeMaxBytes ?? Number.POSITIVE_INFINITY,
+    globalMaxBytes: options.logGlobalSizeMaxBytes ?? Number.POSITIVE_INFINITY,
+  };
+  const rotation = { keepFiles: options.logRotate ? options.logMaxFiles : 0 };
+  const plan = { targets: logs, limits, rotation, syncLog: options.syncLog, diag: diagPlan(options) };
+  const output = new threads.Output(sys, diag, plan, onEnded, pool?.());
+  return {
+    begin: (sources, stdinFd) => output.begin(sources, stdinFd),
+    startAttach: ({ listenFd }, onLeft) =>
+      output.startAttach(
+        {
+          listenFd,
+          closeStdin: options.stdin && !options.leaveStdinOpen,
+          stallTimeoutMs: options.attachStallTimeoutSeconds * 1000,
+          unusedMs: ATTACH_UNUSED_MS,
+          diag: plan.diag,
+        },
+        onLeft,
+      ),
+    reopen: () => output.reopen(),
+    end: (drain) => output.end(drain),
+    whenClosed: (onClosed) => output.whenClosed(onClosed),
   };
 }

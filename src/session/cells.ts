@@ -82,10 +82,13 @@ function executeRuntime(session: Session): State {
   session.runtimePid = pid;
   session.parts.reaper.watch(pid, (waitStatus) => session.post({ type: 'runtimeExited', waitStatus }));
   if (options.createTimeoutSeconds > 0) session.postLater(options.createTimeoutSeconds, { type: 'createTimeout' });
-  session.output = session.parts.startOutput((counters) => {
-    if (counters) diag.debug(`log totals: ${JSON.stringify(counters)}`);
-    session.post({ type: 'outputEnded' });
-  });
+  session.output = session.parts.startOutput(
+    (counters) => {
+      if (counters) diag.debug(`log totals: ${JSON.stringify(counters)}`);
+      session.post({ type: 'outputEnded' });
+    },
+    (reason) => session.post({ type: 'outputFailed', reason }),
+  );
   session.parts.reaper.reap();
   return 'creating';
 }
@@ -173,6 +176,11 @@ function sourcesOf(session: Session): readonly Source[] {
   const errors: Source = { fd: stdio.stderrFd, stream: STDERR, terminal: false };
   if (session.terminal) return [{ fd: session.terminal.outputFd, stream: STDOUT, terminal: true }, errors];
   return [{ fd: stdio.stdoutFd, stream: STDOUT, terminal: false }, errors];
+}
+
+/** Nothing reads what the container would write: it is refused, as long as nobody knows of it. */
+export function refuseContainer(session: Session, event: { reason: string }): State {
+  return failCreate(session, event.reason);
 }
 
 /** The runtime has ended: reads the container's pid, tells it, and lets the output flow. */

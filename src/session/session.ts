@@ -34,8 +34,14 @@ export interface Output {
   whenClosed(onClosed: () => void): void;
 }
 
-/** Makes a session's output. `onEnded` is called once, with the totals. */
-export type StartOutput = (onEnded: (counters: LogCounters | undefined) => void) => Output | undefined;
+/**
+ * Makes a session's output, which may take a while to be there. `onEnded` is called once, with the totals; `onFailed` when
+ * there will be none, and the container has not been told of yet.
+ */
+export type StartOutput = (
+  onEnded: (counters: LogCounters | undefined) => void,
+  onFailed: (reason: string) => void,
+) => Output | undefined;
 
 /** What a session is made of; the caller wires it (src/main.ts). */
 export interface SessionParts {

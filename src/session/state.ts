@@ -19,6 +19,7 @@ import {
   killContainer,
   noteHostEnds,
   receiveConsole,
+  refuseContainer,
   runExitCommand,
   serveClients,
   startRuntime,
@@ -47,6 +48,8 @@ export type SessionEvent =
   | { readonly type: 'containerExited'; readonly waitStatus: number }
   /** The output is written and closed. */
   | { readonly type: 'outputEnded' }
+  /** There will be no output. */
+  | { readonly type: 'outputFailed'; readonly reason: string }
   /** The container, or a part of it, was out of memory. */
   | { readonly type: 'outOfMemory' }
   /** --timeout */
@@ -83,6 +86,7 @@ export const TABLE: Readonly<Record<State, Row>> = {
     control: control,
     containerExited: none,
     outputEnded: none,
+    outputFailed: refuseContainer,
     outOfMemory: none,
     timeout: none,
     createTimeout: giveUpOnRuntime,
@@ -101,6 +105,7 @@ export const TABLE: Readonly<Record<State, Row>> = {
     control: control,
     containerExited: containerGone,
     outputEnded: none,
+    outputFailed: none,
     outOfMemory: tellOutOfMemory,
     timeout: killContainer,
     createTimeout: none,
@@ -119,6 +124,7 @@ export const TABLE: Readonly<Record<State, Row>> = {
     control: none,
     containerExited: none,
     outputEnded: finish,
+    outputFailed: none,
     outOfMemory: tellOutOfMemory,
     timeout: none,
     createTimeout: none,
@@ -137,6 +143,7 @@ export const TABLE: Readonly<Record<State, Row>> = {
     control: none,
     containerExited: none,
     outputEnded: none,
+    outputFailed: none,
     outOfMemory: none,
     timeout: none,
     createTimeout: none,
@@ -156,6 +163,7 @@ export const TABLE: Readonly<Record<State, Row>> = {
     control: none,
     containerExited: none,
     outputEnded: none,
+    outputFailed: none,
     outOfMemory: none,
     timeout: none,
     createTimeout: none,

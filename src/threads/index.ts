@@ -1,5 +1,5 @@
 /** What main loads once the runtime is on its way: everything that starts threads. */
 
 export { Output } from './output.ts';
-export type { Pool } from './pool.ts';
+export { loadPiscina, type Pool } from './pool.ts';
 export { SharedPool } from './shared-pool.ts';

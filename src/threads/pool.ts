@@ -4,7 +4,6 @@
  * 12 ms and 1 MiB (docs/dependencies.md).
  */
 
-import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import type { Piscina } from 'piscina';
 import { BUILD_VARIABLE, buildId, libexecDir } from '../native/libexec.ts';
@@ -27,10 +26,16 @@ export function workerThreads(): typeof import('node:worker_threads') {
   return process.getBuiltinModule('node:worker_threads');
 }
 
-/** From a bundle of its own. Throws when conmon was taken away meanwhile. */
+/** From a bundle of its own; loaded once. Throws when conmon was taken away meanwhile. */
+export function loadPiscina(): typeof import('piscina') {
+  // In a bundle there is a require already; the sources, which tests run as they are, have none.
+  if (typeof require === 'function') return require('./piscina.cjs') as typeof import('piscina');
+  const { createRequire } = process.getBuiltinModule('node:module');
+  return createRequire(join(libexecDir, 'threads.cjs'))('./piscina.cjs') as typeof import('piscina');
+}
+
 function createPool(): Piscina {
-  const piscina = createRequire(join(libexecDir, 'threads.cjs'))('./piscina.cjs') as typeof import('piscina');
-  return new piscina.Piscina({
+  return new (loadPiscina().Piscina)({
     minThreads: 0,
     maxThreads: 2,
     concurrentTasksPerWorker: 1,

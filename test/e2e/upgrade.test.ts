@@ -49,3 +49,21 @@ promise(
     c.t.equal(container.log().stdout.toString(), 'before\nafter\n', 'and the log is whole');
   },
 );
+
+promise(
+  'a container whose conmon was taken away behind the runtime is refused, and the caller hears why',
+  { excludes: NOT_OURS },
+  async (c) => {
+    const prefix = c.workspace.directory('prefix');
+    make(['install'], { PREFIX: prefix, DESTDIR: '' });
+    rmSync(join(prefix, 'libexec/conmon/threads.cjs'));
+    const container = c.container({
+      fake: ['sleep-ms 600000', 'exit 0'],
+      conmonPath: join(prefix, 'bin/conmon'),
+      sync: true,
+    });
+    const { json } = await container.failureMessage();
+    c.t.match(json, { pid: -1, message: /threads\.cjs/ });
+    c.t.strictSame(await container.conmon.started, { code: 1, signal: null });
+  },
+);

@@ -72,6 +72,8 @@ export const PROGRAM_FILES: readonly string[] = [
   '0644 shared.cjs',
   '0644 shared.js',
   '0755 sys.node',
+  '0644 thread.cache',
+  '0644 thread.js',
   '0644 threads.cache',
   '0644 threads.cjs',
   '0644 threads.js',

@@ -124,6 +124,15 @@ t.test('an output that cannot be started is told', async (t) => {
   t.equal(rig.status, 1);
 });
 
+t.test('an output that cannot be started behind the runtime is told, and the runtime is ended', async (t) => {
+  const rig = new SessionRig(t);
+  rig.post({ type: 'start' });
+  const journal = rig.post({ type: 'outputFailed', reason: 'no eventfd left' });
+  t.ok(journal.includes('sync {"pid": -1, "message": "no eventfd left"}'));
+  t.ok(journal.includes(`kill ${RUNTIME_PID} 9`), String(journal));
+  t.equal(rig.status, 1);
+});
+
 t.test('a pid file that is missing, empty or garbage is a failure', async (t) => {
   for (const content of [undefined, '', 'x']) {
     const rig = new SessionRig(t);
