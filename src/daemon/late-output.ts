@@ -43,8 +43,13 @@ export class LateOutput implements Output {
     this.#ask((output) => output.begin(sources, stdinFd));
   }
 
-  startAttach(plan: { readonly listenFd: number }, onLeft: () => void): void {
-    this.#ask((output) => output.startAttach(plan, onLeft));
+  /** true while it is not known: nobody then listens for clients, until `onLeft` says that they are to be asked for again. */
+  startAttach(plan: { readonly listenFd: number }, onLeft: () => void): boolean {
+    if (this.#output) return this.#output.startAttach(plan, onLeft);
+    this.#waiting.push((output) => {
+      if (!output.startAttach(plan, onLeft)) onLeft();
+    });
+    return true;
   }
 
   reopen(): void {
@@ -109,7 +114,7 @@ export class LateOutput implements Output {
           sources.map(({ fd }) => fd),
         );
       },
-      startAttach: () => {},
+      startAttach: () => false,
       reopen: () => diag.warn('There is no log to reopen'),
       end: () => {
         discard?.close();

@@ -23,11 +23,13 @@ import type { Session } from './session.ts';
 import { spawnInCgroup } from './spawn.ts';
 import type { State } from './state.ts';
 import { Terminal } from './terminal.ts';
+import { turnAway } from './turn-away.ts';
 import { exitStatus } from './wait-status.ts';
 
 /** What callers look for when --timeout was reached. */
 const TIMED_OUT = Buffer.from('command timed out');
 const NO_FDS = new Int32Array(0);
+const TURN_AWAY_PAUSE_SECONDS = 1;
 
 /** Nothing to do. */
 export function stay(session: Session): State {
@@ -106,6 +108,7 @@ function listenToEngine(session: Session): void {
     watch = undefined;
   };
   session.awaitClient = () => {
+    if (watch !== undefined) return;
     const watched = sys.watch(attachFiles.listenFd, () => {
       stopWatch(); // the attach worker listens from now on
       session.post({ type: 'clientWaiting' });
@@ -141,7 +144,10 @@ export function receiveConsole(session: Session): State {
 
 export function serveClients(session: Session): State {
   const { attachFiles } = session.parts;
-  if (attachFiles) session.output?.startAttach(attachFiles, () => session.post({ type: 'clientsGone' }));
+  if (attachFiles === undefined || session.output === undefined) return session.state;
+  if (session.output.startAttach(attachFiles, () => session.post({ type: 'clientsGone' }))) return session.state;
+  if (turnAway(session, attachFiles.listenFd)) return awaitClient(session);
+  session.postLater(TURN_AWAY_PAUSE_SECONDS, { type: 'clientsGone' }); // no fds left: we would be told of them without end
   return session.state;
 }
 
@@ -330,6 +336,7 @@ export function finish(session: Session): State {
   session.stopListening?.();
   session.parts.notifyRelay?.finish();
   closeAttachSocket(session);
+  if (session.turnedAway > 0) diag.warn(`${session.turnedAway} attach clients were turned away`);
   session.status = session.containerStatus & 0xff;
   for (const failure of writeExitFiles(options, session.containerStatus)) {
     diag.error(failure);

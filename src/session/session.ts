@@ -24,8 +24,11 @@ import type { Terminal } from './terminal.ts';
 export interface Output {
   /** The runtime is done with the pipes: the container's bytes may be read. The fds are handed over. */
   begin(sources: readonly Source[], stdinFd: number): void;
-  /** A client waits in the backlog of the attach socket. `onLeft` is called when nobody listens there any longer. */
-  startAttach(plan: { readonly listenFd: number }, onLeft: () => void): void;
+  /**
+   * A client waits in the backlog of the attach socket. `onLeft` is called when nobody listens there any longer.
+   * @returns false when nobody will serve it: it is the caller's to turn away.
+   */
+  startAttach(plan: { readonly listenFd: number }, onLeft: () => void): boolean;
   /** New log files under the same paths. */
   reopen(): void;
   /** The container is gone: read what is there without waiting (`drain`), or only flush; then `onEnded` is called. */
@@ -111,6 +114,8 @@ export class Session {
   status = 0;
   output: Output | undefined;
   console: ConsoleSocket | undefined;
+  /** Attach clients that nobody could serve. */
+  turnedAway = 0;
   /** Watches the attach socket for the next client; undefined when there is no socket (any longer). */
   awaitClient: (() => void) | undefined;
   /** Ends the watches of ctl, winsz and the attach socket; undefined when there are none (any longer). */

@@ -20,7 +20,7 @@ import { ATTACH_CONSUMER, CLIENT_FDS_COUNT, CLIENT_FDS_OFFSET } from '../ring/la
 import type { LogWorker } from './log-worker.ts';
 import { type Pool, workerThreads } from './pool.ts';
 
-/** Deaths after which no other worker is started: clients are then left in the backlog. */
+/** Deaths after which no other worker is started: clients are then turned away. */
 const DEATHS_MAX = 3;
 
 export interface AttachPlan {

@@ -66,11 +66,15 @@ export class Output {
     this.#attach?.stdin(stdinFd);
   }
 
-  /** A client is in the backlog of `plan.listenFd`. `onLeft` is called when nobody listens there any longer. */
-  startAttach(plan: AttachPlan, onLeft: () => void): void {
-    if (this.#ended || this.#serving || this.#attach?.usable === false) return;
+  /**
+   * A client is in the backlog of `plan.listenFd`. `onLeft` is called when nobody listens there any longer. @returns false
+   * when nobody will: too many threads have died.
+   */
+  startAttach(plan: AttachPlan, onLeft: () => void): boolean {
+    if (this.#ended || this.#serving) return true;
+    if (this.#attach?.usable === false) return false;
     const log = this.#log ?? this.#startLog();
-    if (!this.#logging) return; // lost for good: there is nothing to give, and what is read must go on being read
+    if (!this.#logging) return false; // lost for good: there is nothing to give, and what is read must go on being read
     log.keepForClients();
     if (this.#discard && this.#sources) {
       this.#discard.close();
@@ -81,12 +85,13 @@ export class Output {
     this.#onLeft = onLeft;
     this.#attach ??= this.#newAttach(log, plan);
     this.#attach.serve();
+    return true;
   }
 
   #newAttach(log: LogWorker, plan: AttachPlan): AttachWorker {
     const attach = new AttachWorker(this.#sys, this.#diag, this.#thePool(), log, plan, () => {
       this.#serving = false;
-      if (!this.#ended && attach.usable) this.#onLeft?.();
+      if (!this.#ended) this.#onLeft?.();
       this.#tellEnded();
       this.#release();
       if (this.#ended) for (const onClosed of this.#onClosed.splice(0)) onClosed();

@@ -4,6 +4,7 @@
  * 12 ms and 1 MiB (docs/dependencies.md).
  */
 
+import { EventEmitter } from 'node:events';
 import { join } from 'node:path';
 import type { Piscina } from 'piscina';
 import { BUILD_VARIABLE, buildId, libexecDir } from '../native/libexec.ts';
@@ -34,6 +35,12 @@ export function loadPiscina(): typeof import('piscina') {
   return createRequire(join(libexecDir, 'threads.cjs'))('./piscina.cjs') as typeof import('piscina');
 }
 
+/** How Piscina is told that a task is not wanted any longer, and why not. */
+interface Pending {
+  readonly signal: EventEmitter;
+  failure: unknown;
+}
+
 function createPool(): Piscina {
   return new (loadPiscina().Piscina)({
     minThreads: 0,
@@ -52,6 +59,8 @@ function createPool(): Piscina {
 
 export class WorkerPool implements Pool {
   #pool: Piscina | undefined;
+  /** Tasks that have not ended, oldest first. */
+  readonly #tasks = new Set<Pending>();
 
   /**
    * Starts a role's task on a thread of its own. The promise is settled when that thread is done: its result, or why it
@@ -59,14 +68,38 @@ export class WorkerPool implements Pool {
    */
   run<Task, Result>(entry: Entry, task: Task, transfer: readonly MessagePortLike[]): Promise<Result> {
     try {
-      this.#pool ??= createPool();
+      this.#pool ??= this.#create();
     } catch (error) {
       return Promise.reject(error);
     }
-    return this.#pool.run(task, {
+    const own: Pending = { signal: new EventEmitter(), failure: undefined };
+    this.#tasks.add(own);
+    const run = this.#pool.run(task, {
       filename: join(libexecDir, `${entry}.cjs`),
       transferList: [...transfer] as never, // Piscina names the DOM's Transferable, which a Node port is not
+      signal: own.signal,
     }) as Promise<Result>;
+    return run
+      .catch((error: unknown) => {
+        throw own.failure ?? error;
+      })
+      .finally(() => this.#tasks.delete(own));
+  }
+
+  /**
+   * A thread that cannot start is no task's to Piscina (5.3): it says so and leaves the task in its queue for ever. Those
+   * that wait are the youngest.
+   */
+  #create(): Piscina {
+    const pool = createPool();
+    pool.on('error', (error: unknown) => {
+      const waiting = pool.queueSize;
+      for (const task of [...this.#tasks].slice(this.#tasks.size - waiting)) {
+        task.failure = error;
+        task.signal.emit('abort');
+      }
+    });
+    return pool;
   }
 }
 

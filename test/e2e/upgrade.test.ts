@@ -2,8 +2,10 @@
 import { readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { attach } from '../helpers/attach-case.ts';
-import { promise } from '../helpers/case.ts';
+import { type Case, promise } from '../helpers/case.ts';
+import type { Container } from '../helpers/container.ts';
 import { make } from '../helpers/make.ts';
+import { readRecording } from '../helpers/runtimes.ts';
 import { waitFor } from '../helpers/wait.ts';
 
 const NOT_OURS = { c: 'C is one file, which stays in memory' };
@@ -27,26 +29,72 @@ function installAnotherBuild(prefix: string): number {
   return changed;
 }
 
+const TURNED_AWAY = /nobody can attach any longer/;
+
+/** A container under an installed tree, which has said its first words and waits for `go`. */
+async function installed(c: Case): Promise<{ container: Container; prefix: string }> {
+  const prefix = c.workspace.directory('prefix');
+  make(['install'], { PREFIX: prefix, DESTDIR: '' });
+  const script = 'echo before; while [ ! -e go ]; do sleep 0.02; done; echo after; exit 9';
+  const container = c.container({
+    fake: (container) => [`container cd ${container.dir}; ${script}`, 'exit 0'],
+    conmonPath: join(prefix, 'bin/conmon'),
+    env: { CONMON_SESSIONS: 'on' },
+  });
+  await container.created();
+  await waitFor('the log', () => container.log().stdout.toString() === 'before\n');
+  return { container, prefix };
+}
+
+/** An exec by a conmon that is whole. @returns whether it has joined the container's. */
+async function exec(c: Case, container: Container, name: string): Promise<boolean> {
+  const dir = c.workspace.path(name);
+  writeFileSync(`${container.runtimePath}.conf`, `record ${dir}\ncontainer echo out; exit 7\n`);
+  const one = c.exec(container, { env: { CONMON_SESSIONS: 'on' } });
+  c.t.equal(await one.everything(), '{"exit_code": 7}\n', `${name} tells its status`);
+  await one.ended();
+  c.t.equal(one.log().stdout.toString(), 'out\n');
+  return (await waitFor('the recording', () => readRecording(dir))).ppid === container.daemonPid;
+}
+
+/** The container goes on to its end as if nothing had happened. */
+async function endsWell(c: Case, container: Container): Promise<void> {
+  writeFileSync(container.path('go'), '');
+  c.t.equal(await container.finished(), 9, 'the exit is recorded');
+  await container.ended();
+  c.t.equal(container.log().stdout.toString(), 'before\nafter\n', 'and the log is whole');
+}
+
 promise(
-  'a container that runs is not disturbed, and who attaches is not served by the new build',
+  'conmon is replaced: the container is not disturbed, execs have a conmon of their own, the new code is not let near the ring',
   { excludes: NOT_OURS },
   async (c) => {
-    const prefix = c.workspace.directory('prefix');
-    make(['install'], { PREFIX: prefix, DESTDIR: '' });
-    const script = 'echo before; while [ ! -e go ]; do sleep 0.02; done; echo after; exit 9';
-    const container = c.container({
-      fake: (container) => [`container cd ${container.dir}; ${script}`, 'exit 0'],
-      conmonPath: join(prefix, 'bin/conmon'),
-    });
-    await container.created();
-    await waitFor('the log', () => container.log().stdout.toString() === 'before\n');
+    const { container, prefix } = await installed(c);
     c.t.ok(installAnotherBuild(prefix) >= 3, 'main, log and attach know their build');
+    const clients = [await attach(c, container), await attach(c, container)];
+    for (const client of clients) {
+      await client.waitForEnd();
+      c.t.match(client.text, TURNED_AWAY, 'clients are told, and do not wait');
+    }
+    c.t.notOk(await exec(c, container, 'exec'));
+    await endsWell(c, container);
+  },
+);
+
+promise(
+  'conmon is taken away: the container is not disturbed, execs have a conmon of their own',
+  { excludes: NOT_OURS },
+  async (c) => {
+    const { container, prefix } = await installed(c);
+    rmSync(prefix, { recursive: true });
     const client = await attach(c, container);
-    writeFileSync(container.path('go'), '');
-    c.t.equal(await container.finished(), 9);
     await client.waitForEnd();
-    c.t.equal(client.text, '', 'the new code was not let near the ring');
-    c.t.equal(container.log().stdout.toString(), 'before\nafter\n', 'and the log is whole');
+    c.t.match(client.text, TURNED_AWAY);
+    const later = await attach(c, container);
+    await later.waitForEnd();
+    c.t.match(later.text, TURNED_AWAY, 'whoever comes later too');
+    c.t.notOk(await exec(c, container, 'exec'));
+    await endsWell(c, container);
   },
 );
 

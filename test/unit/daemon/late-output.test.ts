@@ -14,6 +14,8 @@ class Rig {
   readonly journal: string[] = [];
   readonly complaints = new Complaints();
   readonly output: LateOutput;
+  /** What the real one says of clients. */
+  serves = true;
 
   constructor(steps: (rig: Rig) => OutputSteps) {
     this.output = new LateOutput({
@@ -31,7 +33,10 @@ class Rig {
     const note = (text: string): void => void this.journal.push(text);
     return {
       begin: (sources, stdinFd) => note(`begin ${sources.length} ${stdinFd}`),
-      startAttach: () => note('startAttach'),
+      startAttach: () => {
+        note('startAttach');
+        return this.serves;
+      },
       reopen: () => note('reopen'),
       end: (drain) => note(`end ${drain}`),
       whenClosed: () => note('whenClosed'),
@@ -140,4 +145,26 @@ t.test('a failure after the caller was told of the container throws output away,
   rig.output.end(true);
   t.same(rig.journal, ['piece 1', 'close', 'ended']);
   for (const fd of [readFd, stdinFd]) t.ok(sys.fcntl(fd, F_GETFD, 0) < 0, `fd ${fd} is closed`);
+});
+
+t.test('whether clients are served is known once there is an output; until then they are kept waiting', async (t) => {
+  const rig = new Rig(inThree);
+  let lefts = 0;
+  const ask = (): boolean => rig.output.startAttach({ listenFd: 5 }, () => lefts++);
+  rig.serves = false;
+  t.equal(ask(), true);
+  await turns(5);
+  t.equal(lefts, 1, 'main is to ask again');
+  t.equal(ask(), false);
+  rig.serves = true;
+  t.equal(ask(), true);
+  t.equal(lefts, 1);
+  const without = new Rig(failing);
+  without.output.begin([], -1);
+  await turns(5);
+  t.equal(
+    without.output.startAttach({ listenFd: 5 }, () => {}),
+    false,
+    'where there is none, nobody serves',
+  );
 });

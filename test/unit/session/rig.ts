@@ -40,6 +40,8 @@ export interface RigPlan {
   readonly calls?: Partial<Sys>;
   /** There are attach files; this is the attach socket. */
   readonly attachListenFd?: number;
+  /** The output has nobody left to serve attach clients. */
+  readonly nobodyServes?: boolean;
 }
 
 export class SessionRig {
@@ -100,7 +102,10 @@ export class SessionRig {
         this.#endOutput = () => onEnded(undefined);
         return {
           begin: () => this.journal.push('output begins'),
-          startAttach: () => this.journal.push('output serves clients'),
+          startAttach: () => {
+            this.journal.push('output serves clients');
+            return plan.nobodyServes !== true;
+          },
           reopen: () => this.journal.push('output reopens'),
           end: (drain) => this.journal.push(drain ? 'output drains' : 'output stops'),
           whenClosed: (onClosed) => onClosed(),
@@ -223,5 +228,6 @@ export const NO_SUCH_PROCESS = -ESRCH;
 /** Fds that nothing is behind. */
 function attachFiles(listenFd: number): AttachFiles {
   const fifo = { readFd: 941, keepFd: 942 };
-  return { listenFd, ctl: fifo, winsz: fifo, removeSocket: () => {}, remove: () => {} } as unknown as AttachFiles;
+  const gone = { closeSocket: () => {}, removeSocket: () => {}, remove: () => {} };
+  return { listenFd, ctl: fifo, winsz: fifo, ...gone } as unknown as AttachFiles;
 }

@@ -40,6 +40,8 @@ class Place {
   /** Times that a worker was asked for, and that one left. */
   calls = 0;
   lefts = 0;
+  /** Times that nobody would serve. */
+  refusals = 0;
   readonly #listenFd = sys.socket(SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK);
   readonly #plan: Plan;
   readonly #doorbellFds: number[] = [];
@@ -99,10 +101,11 @@ class Place {
       this.calls++;
       const { closeStdin = false, unusedMs = 60_000 } = this.#plan;
       const plan = { listenFd: this.#listenFd, closeStdin, unusedMs, stallTimeoutMs: 0 };
-      this.output.startAttach({ ...plan, diag: { level: 'error', syslogName: undefined } }, () => {
+      const served = this.output.startAttach({ ...plan, diag: { level: 'error', syslogName: undefined } }, () => {
         this.lefts++;
         this.#listen();
       });
+      if (!served) this.refusals++;
     });
     if (typeof watch === 'number') throw new Error('watch');
     this.#unwatch = () => {
@@ -305,3 +308,23 @@ t.test(
     client.close();
   },
 );
+
+t.test('after the third death main is told that nobody serves, and the log goes on', async (t) => {
+  const place = new Place(t);
+  place.begin();
+  for (let death = 1; death <= 3; death++) {
+    const client = await place.connect();
+    await client.send('hello');
+    await waitFor('the input', () => place.heard() === 'hello');
+    t.equal(place.refusals, 0);
+    await place.kill();
+    await client.waitForEnd();
+    client.close();
+    await waitFor('main to listen again', () => place.lefts === death);
+  }
+  const client = await place.connect();
+  await waitFor('the refusal', () => place.refusals === 1);
+  client.close();
+  await place.streams.print('still here\n');
+  await waitFor('the log', () => place.streams.records.includes('stdout F still here'));
+});
