@@ -292,6 +292,16 @@ static napi_value sys_memfd_create(napi_env env, napi_callback_info info)
 	ANSWER(env, memfd_create(name.data, (unsigned)flags));
 }
 
+/* madvise(bytes, advice): all of `bytes`, which begins at a page */
+static napi_value sys_madvise(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	struct bytes bytes = arg_bytes(&a, 0);
+	int advice = arg_int(&a, 1);
+	REFUSE_IF(env, a.bad || bytes.length == 0);
+	ANSWER(env, madvise(bytes.data, bytes.length, advice));
+}
+
 /* openat(dirFd, path, flags, mode) */
 static napi_value sys_openat(napi_env env, napi_callback_info info)
 {
@@ -972,6 +982,7 @@ NAPI_MODULE_INIT()
 		{"fionread", sys_fionread},
 		{"mkfifo", sys_mkfifo},
 		{"memfdCreate", sys_memfd_create},
+		{"madvise", sys_madvise},
 		{"openat", sys_openat},
 		{"openat2", sys_openat2},
 		{"renameat2", sys_renameat2},

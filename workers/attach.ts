@@ -3,7 +3,6 @@
  * has been attached for a while, or when the container has ended and its clients have everything.
  */
 
-import { receiveMessageOnPort } from 'node:worker_threads';
 import { AttachServer } from '../src/attach/server.ts';
 import { ContainerStdin } from '../src/attach/stdin.ts';
 import { Diag } from '../src/diag/diag.ts';
@@ -17,17 +16,19 @@ import type {
   FromAttachWorker,
   ToAttachWorker,
 } from '../src/proto/attach-messages.ts';
+import type { Line, PortTask } from '../src/proto/line.ts';
 import { RingConsumer } from '../src/ring/consumer.ts';
 import { Doorbell, declareAwake, declareSleep } from '../src/ring/doorbell.ts';
 import { ATTACH_CONSUMER, CLIENT_FDS_COUNT, CLIENT_FDS_OFFSET } from '../src/ring/layout.ts';
+import { portLine } from './port-line.ts';
 
-export default function run(task: AttachTask): AttachResult {
+export default function run({ task, port }: PortTask<AttachTask>): AttachResult {
   checkBuild();
-  return runSteps(sys, attachSteps(task));
+  return runSteps(sys, attachSteps(task, portLine(port)));
 }
 
 /** A task as steps, for a thread that runs several (./shared.ts). */
-export function* attachSteps(task: AttachTask): Steps<AttachResult> {
+export function* attachSteps(task: AttachTask, line: Line<ToAttachWorker, FromAttachWorker>): Steps<AttachResult> {
   const diag = new Diag(sys, task.diag);
   const words = new Int32Array(task.memory.buffer);
   const counters: AttachCounters = { clients: 0, sentBytes: 0, stdinBytes: 0, droppedStdinBytes: 0, stalledClients: 0 };
@@ -38,9 +39,7 @@ export function* attachSteps(task: AttachTask): Steps<AttachResult> {
     diag,
     bytes: new Uint8Array(task.memory.buffer),
     source,
-    stdin: new ContainerStdin(sys, counters, () =>
-      task.port.postMessage({ kind: 'stdinEnded' } satisfies FromAttachWorker),
-    ),
+    stdin: new ContainerStdin(sys, counters, () => line.tell({ kind: 'stdinEnded' })),
     counters,
     doorbell: new Doorbell(sys, task.doorbellFd),
     listenFd: task.listenFd,
@@ -50,7 +49,7 @@ export function* attachSteps(task: AttachTask): Steps<AttachResult> {
     clientFds: new Int32Array(task.memory.buffer, CLIENT_FDS_OFFSET, CLIENT_FDS_COUNT),
     declareSleep: () => declareSleep(words, source.sleepsWord),
     declareAwake: () => declareAwake(words, source.sleepsWord),
-    nextMessage: () => receiveMessageOnPort(task.port)?.message as ToAttachWorker | undefined,
+    nextMessage: () => line.next(),
   });
   const why = yield* server.steps();
   diag.close();

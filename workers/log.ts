@@ -3,29 +3,30 @@
  * the container has ended; its promise is the thread's lifetime, its result the counters.
  */
 
-import { receiveMessageOnPort } from 'node:worker_threads';
 import { Diag } from '../src/diag/diag.ts';
-import { loadKernel } from '../src/kernel/kernel.ts';
+import { type Kernel, loadKernel } from '../src/kernel/kernel.ts';
 import { newCounters } from '../src/log/counters.ts';
 import { createDriver } from '../src/log/drivers.ts';
 import { Pump, READ_BYTES } from '../src/log/pump.ts';
 import { checkBuild } from '../src/native/libexec.ts';
 import { runSteps, type Steps } from '../src/native/steps.ts';
 import { sys } from '../src/native/sys.ts';
+import type { Line, PortTask } from '../src/proto/line.ts';
 import type { FromLogWorker, LogCounters, LogTask, ToLogWorker } from '../src/proto/log-messages.ts';
 import { RingConsumer } from '../src/ring/consumer.ts';
 import { Doorbell, declareAwake, declareSleep } from '../src/ring/doorbell.ts';
 import { ATTACH_CONSUMER, CONSUMER_COUNT, LOG_CONSUMER, Word } from '../src/ring/layout.ts';
 import { RingProducer } from '../src/ring/producer.ts';
+import { portLine } from './port-line.ts';
 
-export default function run(task: LogTask): LogCounters {
+export default function run({ task, port }: PortTask<LogTask>): LogCounters {
   checkBuild();
-  return runSteps(sys, logSteps(task));
+  return runSteps(sys, logSteps(task, portLine(port), loadKernel(task.memory)));
 }
 
-/** A task as steps, for a thread that runs several (./shared.ts). */
-export function* logSteps(task: LogTask): Steps<LogCounters> {
-  const { memory, geometry, port } = task;
+/** A task as steps, for a thread that runs several (./shared.ts). `kernel` works in the task's memory. */
+export function* logSteps(task: LogTask, line: Line<ToLogWorker, FromLogWorker>, kernel: Kernel): Steps<LogCounters> {
+  const { memory, geometry } = task;
   const counters = newCounters();
   const diag = new Diag(sys, task.diag);
   const words = new Int32Array(memory.buffer);
@@ -33,7 +34,7 @@ export function* logSteps(task: LogTask): Steps<LogCounters> {
   const doorbells = new Array<Doorbell | undefined>(CONSUMER_COUNT);
   doorbells[ATTACH_CONSUMER] = new Doorbell(sys, task.attachDoorbellFd);
   const { limits, rotation } = task;
-  const parts = { sys, diag, memory, geometry, kernel: loadKernel(memory), counters, limits, rotation };
+  const parts = { sys, diag, memory, geometry, kernel, counters, limits, rotation };
   const drivers = task.targets.map((target, index) => createDriver(parts, target, index));
   const pump = new Pump({
     sys,
@@ -48,11 +49,9 @@ export function* logSteps(task: LogTask): Steps<LogCounters> {
     doorbell,
     declareSleep: () => declareSleep(words, Word.producerSleeps),
     declareAwake: () => declareAwake(words, Word.producerSleeps),
-    onReopened: () => port.postMessage({ kind: 'reopened' } satisfies FromLogWorker),
-    nextMessage: () => receiveMessageOnPort(port)?.message as ToLogWorker | undefined,
+    onReopened: () => line.tell({ kind: 'reopened' }),
+    nextMessage: () => line.next(),
   });
-  const ready: FromLogWorker = { kind: 'ready' };
-  port.postMessage(ready);
   yield* pump.steps();
   pump.close(task.syncLog);
   diag.close();

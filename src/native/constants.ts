@@ -70,6 +70,9 @@ export const FD_CLOEXEC = 1;
 export const MFD_CLOEXEC = 0x1;
 export const MFD_ALLOW_SEALING = 0x2;
 
+/** madvise: private pages of no file are given back, and are zero when they are used again. */
+export const MADV_DONTNEED = 4;
+
 export const PR_SET_PDEATHSIG = 1;
 export const PR_SET_CHILD_SUBREAPER = 36;
 

@@ -61,6 +61,8 @@ export interface Sys {
   mkfifo(path: string, mode: number): SysResult;
   /** memfd_create(2): a file in memory; `name` is for /proc alone. Seals: fcntl F_ADD_SEALS. */
   memfdCreate(name: string, flags: number): SysResult;
+  /** madvise(2) on all of `bytes`, which must begin at a page and not be empty. */
+  madvise(bytes: Uint8Array, advice: number): SysResult;
   /** openat(2): the fd. `mode` counts with O_CREAT. */
   openat(dirFd: number, path: string, flags: number, mode: number): SysResult;
   /** openat2(2) with RESOLVE_* flags. ENOSYS before Linux 5.6. */

@@ -3,7 +3,6 @@
  * contract section 5.
  */
 
-import type { MessagePort } from 'node:worker_threads';
 import type { DiagPlan } from '../diag/diag.ts';
 import type { RingGeometry } from '../ring/layout.ts';
 
@@ -26,7 +25,6 @@ export const ATTACH_UNUSED_MS = 10_000;
 export interface AttachTask {
   readonly memory: WebAssembly.Memory;
   readonly geometry: RingGeometry;
-  readonly port: MessagePort;
   /** eventfd that wakes this worker; rung by main and by the log worker. */
   readonly doorbellFd: number;
   /** eventfd that wakes the log worker. */

@@ -1,9 +1,8 @@
 /**
- * What main and the log worker say to each other. Types only; main writes the port and then rings the worker's
- * doorbell, the worker reads with receiveMessageOnPort after it was rung.
+ * What main and the log worker say to each other. Types only; how it gets there: src/proto/line.ts,
+ * src/threads/pool.ts.
  */
 
-import type { MessagePort } from 'node:worker_threads';
 import type { DiagPlan } from '../diag/diag.ts';
 import type { RingGeometry } from '../ring/layout.ts';
 import type { Stream } from './stream.ts';
@@ -59,7 +58,6 @@ export interface RotationPlan {
 export interface LogTask {
   readonly memory: WebAssembly.Memory;
   readonly geometry: RingGeometry;
-  readonly port: MessagePort;
   /** eventfd that wakes the worker; stays main's to close. */
   readonly doorbellFd: number;
   /** eventfd that wakes the attach worker, whether there is one yet or not. */
@@ -90,10 +88,8 @@ export type ToLogWorker =
   | { readonly kind: 'end'; readonly drain: boolean };
 
 export type FromLogWorker =
-  /** Kernel loaded, files taken over: what `begin` waits for costs nothing more. */
-  | { readonly kind: 'ready' }
   /** A `reopen` was carried out, or has failed and was reported. */
-  | { readonly kind: 'reopened' };
+  { readonly kind: 'reopened' };
 
 /** The totals of one log worker, its task's result. */
 export interface LogCounters {

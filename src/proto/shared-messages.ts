@@ -1,11 +1,11 @@
 /**
  * What main and a thread that runs many sessions' loops say to each other. Types only; main writes the port and then rings
- * the doorbell.
+ * a doorbell: the thread's for a loop and the first thing that is said to it, then the loop's own.
  */
 
 import type { MessagePort } from 'node:worker_threads';
-import type { AttachTask } from './attach-messages.ts';
-import type { LogTask } from './log-messages.ts';
+import type { AttachTask, FromAttachWorker, ToAttachWorker } from './attach-messages.ts';
+import type { FromLogWorker, LogTask, ToLogWorker } from './log-messages.ts';
 
 /** The roles of workers; each is one entry of workers/. */
 export type Role = 'log' | 'attach';
@@ -17,16 +17,24 @@ export interface SharedTask {
   readonly doorbellFd: number;
 }
 
-/** One session's loop. */
-export interface ToSharedWorker {
+/** One session's loop. Its memory is sent once and known by its number from then on, until it is forgotten. */
+export interface RunLoop {
+  readonly kind: 'run';
   readonly id: number;
   readonly role: Role;
-  readonly task: LogTask | AttachTask;
+  readonly task: Omit<LogTask, 'memory'> | Omit<AttachTask, 'memory'>;
+  readonly memoryId: number;
+  /** Undefined when the thread has it. */
+  readonly memory: WebAssembly.Memory | undefined;
 }
 
-/** That loop has ended, with the result that its task has by itself, or by what it has thrown. */
-export interface FromSharedWorker {
-  readonly id: number;
-  readonly result: unknown;
-  readonly error: string | undefined;
-}
+export type ToSharedWorker =
+  | RunLoop
+  | { readonly kind: 'tell'; readonly id: number; readonly message: ToLogWorker | ToAttachWorker }
+  /** No loop uses that memory again. */
+  | { readonly kind: 'forget'; readonly memoryId: number };
+
+export type FromSharedWorker =
+  | { readonly kind: 'said'; readonly id: number; readonly message: FromLogWorker | FromAttachWorker }
+  /** That loop has ended, with the result that its task has by itself, or by what it has thrown. */
+  | { readonly kind: 'ended'; readonly id: number; readonly result: unknown; readonly error: string | undefined };

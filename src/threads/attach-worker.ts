@@ -4,7 +4,6 @@
  * next client starts another. It never talks to clients.
  */
 
-import type { MessagePort } from 'node:worker_threads';
 import type { Diag, DiagPlan } from '../diag/diag.ts';
 import { errorText } from '../diag/error.ts';
 import type { Sys } from '../native/sys.ts';
@@ -18,7 +17,7 @@ import type {
 import { RingConsumer } from '../ring/consumer.ts';
 import { ATTACH_CONSUMER, CLIENT_FDS_COUNT, CLIENT_FDS_OFFSET } from '../ring/layout.ts';
 import type { LogWorker } from './log-worker.ts';
-import { type Pool, workerThreads } from './pool.ts';
+import type { Pool, Running } from './pool.ts';
 
 /** Deaths after which no other worker is started: clients are then turned away. */
 const DEATHS_MAX = 3;
@@ -39,8 +38,8 @@ export class AttachWorker {
   readonly #log: LogWorker;
   readonly #plan: AttachPlan;
   readonly #onLeft: () => void;
-  /** Of the thread that runs. */
-  #port: MessagePort | undefined;
+  /** The thread that runs. */
+  #running: Running<ToAttachWorker, AttachResult> | undefined;
   /** Undefined until it is known; -1 = there is none, or it was closed. */
   #stdinFd: number | undefined;
   /** A client has ended the container's input. */
@@ -58,6 +57,11 @@ export class AttachWorker {
     this.#onLeft = onLeft;
   }
 
+  /** Whether the memory is as a worker leaves it. */
+  get intact(): boolean {
+    return this.#deaths === 0;
+  }
+
   /** False once too many threads have died: {@link serve} does nothing then. */
   get usable(): boolean {
     return this.#deaths < DEATHS_MAX;
@@ -65,24 +69,22 @@ export class AttachWorker {
 
   /** Starts a thread, unless one runs: a client is in the backlog, and the ring was asked to keep records for it. */
   serve(): void {
-    if (this.#port !== undefined || !this.usable) return;
-    const { MessageChannel } = workerThreads();
-    const { port1, port2 } = new MessageChannel();
-    this.#port = port1;
-    port1.on('message', (message: FromAttachWorker) => this.#heard(message));
-    // The task's promise keeps the process alive, and that alone.
-    port1.unref();
-    if (this.#stdinFd !== undefined) this.#tell({ kind: 'stdin', fd: this.#stdinFd });
-    if (this.#ending) this.#tell({ kind: 'end' });
+    if (this.#running !== undefined || !this.usable) return;
     const task: AttachTask = {
       memory: this.#log.memory,
       geometry: this.#log.geometry,
-      port: port2,
       doorbellFd: this.#log.attachDoorbell.fd,
       logDoorbellFd: this.#log.doorbell.fd,
       ...this.#plan,
     };
-    this.#pool.run<AttachTask, AttachResult>('attach', task, [port2]).then(
+    const running = this.#pool.run<AttachTask, ToAttachWorker, FromAttachWorker, AttachResult>('attach', task, {
+      doorbell: this.#log.attachDoorbell,
+      heard: () => this.#heard(),
+    });
+    this.#running = running;
+    if (this.#stdinFd !== undefined) this.#tell({ kind: 'stdin', fd: this.#stdinFd });
+    if (this.#ending) this.#tell({ kind: 'end' });
+    running.done.then(
       ({ why, counters }) => this.#left(why, counters),
       (error: unknown) => this.#died(error),
     );
@@ -102,12 +104,11 @@ export class AttachWorker {
   }
 
   #tell(message: ToAttachWorker): void {
-    if (this.#port === undefined) return;
-    this.#port.postMessage(message);
-    this.#log.attachDoorbell.ring();
+    this.#running?.tell(message);
   }
 
-  #heard(_message: FromAttachWorker): void {
+  /** The one thing that it has to say: {@link FromAttachWorker}. */
+  #heard(): void {
     this.#stdinEnded = true;
     this.#closeStdin();
   }
@@ -125,7 +126,7 @@ export class AttachWorker {
 
   #left(why: AttachResult['why'], counters: AttachCounters): void {
     this.#diag.debug(`attach worker left, ${why}: ${JSON.stringify(counters)}`);
-    this.#closePort();
+    this.#running = undefined;
     this.#onLeft();
   }
 
@@ -133,23 +134,12 @@ export class AttachWorker {
   #died(error: unknown): void {
     this.#deaths++;
     this.#diag.error(`attach worker died (${this.#deaths} of ${DEATHS_MAX}): ${errorText(error)}`);
-    this.#closePort();
+    this.#running = undefined;
     const { memory, geometry, doorbell } = this.#log;
     const clientFds = new Int32Array(memory.buffer, CLIENT_FDS_OFFSET, CLIENT_FDS_COUNT);
     for (const fd of clientFds) if (fd !== 0) this.#sys.close(fd);
     clientFds.fill(0);
     new RingConsumer(memory, geometry.capacityBytes, ATTACH_CONSUMER, doorbell).leave();
     this.#onLeft();
-  }
-
-  /** What the thread said last may still be under way: stdin's end must not get lost with it. */
-  #closePort(): void {
-    const port = this.#port;
-    this.#port = undefined;
-    if (port === undefined) return;
-    const { receiveMessageOnPort } = workerThreads();
-    for (let next = receiveMessageOnPort(port); next !== undefined; next = receiveMessageOnPort(port))
-      this.#heard(next.message as FromAttachWorker);
-    port.close();
   }
 }

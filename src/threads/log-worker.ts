@@ -3,10 +3,8 @@
  * decides what happens when the thread dies. It never touches stream bytes.
  */
 
-import type { MessagePort } from 'node:worker_threads';
 import type { Diag, DiagPlan } from '../diag/diag.ts';
 import { ConmonError, errorText } from '../diag/error.ts';
-import { createMemory } from '../kernel/kernel.ts';
 import { DriverField, driverState } from '../log/driver-state.ts';
 import { Loss } from '../log/loss.ts';
 import { replacement } from '../log/rotation.ts';
@@ -33,7 +31,8 @@ import {
   type RingGeometry,
   Word,
 } from '../ring/layout.ts';
-import { type Pool, workerThreads } from './pool.ts';
+import { freshMemories, type Memories } from './memories.ts';
+import type { Pool, Running } from './pool.ts';
 
 /** What a slow client may hold: several reads. And what a stalled log may: one long read and two short ones behind it. */
 const SOFT_BYTES = (3 << 19) + 4096;
@@ -60,17 +59,19 @@ export class LogWorker {
   readonly #diag: Diag;
   readonly #plan: LogWorkerPlan;
   readonly #pool: Pool;
+  readonly #memories: Memories;
   readonly #onEnded: (counters: LogCounters | undefined) => void;
   /** What an attach worker needs to read the ring: the memory, its geometry, and both sides' doorbells. */
   readonly geometry: RingGeometry;
   readonly memory: WebAssembly.Memory;
   readonly doorbell: Doorbell;
   readonly attachDoorbell: Doorbell;
-  #port: MessagePort | undefined;
+  #running: Running<ToLogWorker, LogCounters> | undefined;
   /** What the thread was told; one that takes over is told again. */
   readonly #told: ToLogWorker[] = [];
   #deaths = 0;
   #startedMs = 0;
+  #hasDied = false;
   #lost = false;
   #closed = false;
 
@@ -93,7 +94,8 @@ export class LogWorker {
       outputBytes: OUTPUT_BYTES,
       outputCount: OUTPUTS_A_TARGET * plan.targets.length,
     };
-    this.memory = createMemory(memoryBytes(this.geometry));
+    this.#memories = pool.memories ?? freshMemories;
+    this.memory = this.#memories.take(memoryBytes(this.geometry));
     // The log thread itself is consumer 0, from the first byte on.
     new Int32Array(this.memory.buffer)[consumerBase(LOG_CONSUMER) + ConsumerWord.state] = ConsumerState.active;
     this.doorbell = createDoorbell(sys);
@@ -110,10 +112,11 @@ export class LogWorker {
     new RingConsumer(this.memory, this.geometry.capacityBytes, ATTACH_CONSUMER, this.doorbell).request();
   }
 
-  /** Gives the doorbells back, once neither worker is there any longer. */
-  close(): void {
+  /** Gives doorbells and memory back, once neither worker is there any longer. `intact`: no attach worker has died. */
+  close(intact: boolean): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.#memories.put(this.memory, intact && !this.#hasDied);
     for (const { fd } of [this.doorbell, this.attachDoorbell]) this.#sys.close(fd);
     // A worker that ends as it should closes its files; one that was lost did not.
     if (this.#lost) for (const target of this.#plan.targets) if ('fd' in target) this.#sys.close(target.fd);
@@ -140,28 +143,26 @@ export class LogWorker {
   #tell(message: ToLogWorker): void {
     if (this.#closed) return;
     this.#told.push(message);
-    this.#port?.postMessage(message);
-    this.doorbell.ring();
+    this.#running?.tell(message);
   }
 
   #start(): void {
-    const { MessageChannel } = workerThreads();
-    const { port1, port2 } = new MessageChannel();
-    this.#port = port1;
-    this.#startedMs = performance.now();
-    port1.on('message', (message: FromLogWorker) => this.#heard(message));
-    // The task's promise keeps the process alive, and that alone.
-    port1.unref();
-    for (const message of this.#told) port1.postMessage(message);
     const task: LogTask = {
       memory: this.memory,
       geometry: this.geometry,
-      port: port2,
       doorbellFd: this.doorbell.fd,
       attachDoorbellFd: this.attachDoorbell.fd,
       ...this.#plan,
     };
-    this.#pool.run<LogTask, LogCounters>('log', task, [port2]).then(
+    const heard = (message: FromLogWorker): void => this.#heard(message);
+    const running = this.#pool.run<LogTask, ToLogWorker, FromLogWorker, LogCounters>('log', task, {
+      doorbell: this.doorbell,
+      heard,
+    });
+    this.#running = running;
+    this.#startedMs = performance.now();
+    for (const message of this.#told) running.tell(message);
+    running.done.then(
       (counters) => this.#finish(counters),
       (error: unknown) => this.#died(error),
     );
@@ -170,7 +171,7 @@ export class LogWorker {
   #heard(message: FromLogWorker): void {
     this.#diag.debug(`log worker: ${message.kind}`);
     // Done is done: a worker that takes over must not replace the new file once more.
-    const done = message.kind === 'reopened' ? this.#told.findIndex(({ kind }) => kind === 'reopen') : -1;
+    const done = this.#told.findIndex(({ kind }) => kind === 'reopen');
     if (done !== -1) this.#told.splice(done, 1);
   }
 
@@ -178,7 +179,8 @@ export class LogWorker {
     if (performance.now() - this.#startedMs > STEADY_MS) this.#deaths = 0;
     this.#deaths++;
     this.#diag.error(`log worker died (${this.#deaths} of ${DEATHS_MAX}): ${errorText(error)}`);
-    this.#port?.close();
+    this.#running = undefined;
+    this.#hasDied = true;
     if (this.#deaths < DEATHS_MAX) {
       this.#start();
       return;
@@ -202,8 +204,7 @@ export class LogWorker {
   }
 
   #finish(counters: LogCounters | undefined): void {
-    this.#port?.close();
-    this.#port = undefined;
+    this.#running = undefined;
     this.#onEnded(counters);
   }
 }

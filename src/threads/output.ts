@@ -154,7 +154,7 @@ export class Output {
   /** What no worker needs any longer is closed. */
   #release(): void {
     if (!this.#ended || this.#logging || this.#serving) return;
-    this.#log?.close();
+    this.#log?.close(this.#attach?.intact ?? true);
     for (const { fd } of this.#sources ?? []) this.#sys.close(fd);
     this.#sources = undefined;
     if (this.#attach) this.#attach.release();

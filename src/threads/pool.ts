@@ -6,17 +6,42 @@
 
 import { EventEmitter } from 'node:events';
 import { join } from 'node:path';
+import type { MessagePort } from 'node:worker_threads';
 import type { Piscina } from 'piscina';
 import { BUILD_VARIABLE, buildId, libexecDir } from '../native/libexec.ts';
+import type { PortTask } from '../proto/line.ts';
 import type { Role } from '../proto/shared-messages.ts';
+import type { Doorbell } from '../ring/doorbell.ts';
+import type { Memories } from './memories.ts';
 
 /** Entries of workers/, bundled under their names: the roles of design section 3, and both for many sessions. */
 type Entry = Role | 'shared';
 
+/** A loop that was started. */
+export interface Running<ToLoop, Result> {
+  /** Says something, and rings. What is said after the end is heard by nobody. */
+  tell(message: ToLoop): void;
+  /** Settled when the loop has ended, and all that it has said was heard: its result, or why it died. */
+  readonly done: Promise<Result>;
+}
+
+/** Whose loop it is. */
+export interface Owner<FromLoop> {
+  /** The loop's own, which it polls. */
+  readonly doorbell: Doorbell;
+  heard(message: FromLoop): void;
+}
+
 /** Whoever runs a session's loops; a thread each, or one for several. */
 export interface Pool {
-  /** The promise is settled when the loop has ended: its result, or why it died. */
-  run<Task, Result>(role: Role, task: Task, transfer: readonly MessagePortLike[]): Promise<Result>;
+  /** Absent: a memory is used once. */
+  readonly memories?: Memories;
+  /** A log loop has nothing to do before it is told something; it may begin to run only then. */
+  run<Task extends { readonly memory: WebAssembly.Memory }, ToLoop, FromLoop, Result>(
+    role: Role,
+    task: Task,
+    owner: Owner<FromLoop>,
+  ): Running<ToLoop, Result>;
 }
 
 /** Young generation and stack of a worker: it allocates next to nothing once it runs. */
@@ -62,11 +87,32 @@ export class WorkerPool implements Pool {
   /** Tasks that have not ended, oldest first. */
   readonly #tasks = new Set<Pending>();
 
+  run<Task, ToLoop, FromLoop, Result>(role: Role, task: Task, owner: Owner<FromLoop>): Running<ToLoop, Result> {
+    const { MessageChannel, receiveMessageOnPort } = workerThreads();
+    const { port1, port2 } = new MessageChannel();
+    const hear = (message: unknown): void => owner.heard(message as FromLoop);
+    port1.on('message', hear);
+    // The task's promise keeps the process alive, and that alone.
+    port1.unref();
+    const close = (): void => {
+      // What the thread said last may still be under way.
+      for (let next = receiveMessageOnPort(port1); next !== undefined; next = receiveMessageOnPort(port1))
+        hear(next.message);
+      port1.close();
+    };
+    const tell = (message: ToLoop): void => {
+      port1.postMessage(message);
+      owner.doorbell.ring();
+    };
+    const input: PortTask<Task> = { task, port: port2 };
+    return { tell, done: this.start<PortTask<Task>, Result>(role, input, [port2]).finally(close) };
+  }
+
   /**
-   * Starts a role's task on a thread of its own. The promise is settled when that thread is done: its result, or why it
+   * Starts an entry's task on a thread of its own. The promise is settled when that thread is done: its result, or why it
    * died. Objects in `transfer` (ports) are the thread's afterwards.
    */
-  run<Task, Result>(entry: Entry, task: Task, transfer: readonly MessagePortLike[]): Promise<Result> {
+  start<Task, Result>(entry: Entry, task: Task, transfer: readonly MessagePort[]): Promise<Result> {
     try {
       this.#pool ??= this.#create();
     } catch (error) {
@@ -101,9 +147,4 @@ export class WorkerPool implements Pool {
     });
     return pool;
   }
-}
-
-/** What can be handed over to a thread. */
-export interface MessagePortLike {
-  postMessage(value: unknown): void;
 }

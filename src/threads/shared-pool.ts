@@ -10,11 +10,14 @@ import type { Sys } from '../native/sys.ts';
 import type { FromSharedWorker, Role, SharedTask, ToSharedWorker } from '../proto/shared-messages.ts';
 import type { Doorbell } from '../ring/doorbell.ts';
 import { createDoorbell } from './log-worker.ts';
-import { type MessagePortLike, type Pool, WorkerPool, workerThreads } from './pool.ts';
+import { UsedMemories } from './memories.ts';
+import { type Owner, type Pool, type Running, WorkerPool, workerThreads } from './pool.ts';
 
+/** Who waits for a loop. */
 interface Waiting {
   readonly resolve: (result: unknown) => void;
   readonly reject: (error: unknown) => void;
+  readonly heard: (message: unknown) => void;
 }
 
 /** One thread, and who waits for a loop on it. */
@@ -22,6 +25,8 @@ interface Thread {
   readonly port: MessagePort;
   readonly doorbell: Doorbell;
   readonly waiting: Map<number, Waiting>;
+  /** Memories that it was given and keeps, by their numbers. */
+  readonly knows: Set<number>;
 }
 
 export class SharedPool implements Pool {
@@ -29,36 +34,77 @@ export class SharedPool implements Pool {
   readonly #diag: Diag;
   readonly #pool = new WorkerPool();
   readonly #threads = new Map<Role, Thread>();
+  readonly memories: UsedMemories;
+  /** The number of each memory that a thread may know. */
+  readonly #memoryIds = new Map<WebAssembly.Memory, number>();
   #lastId = 0;
 
   constructor(sys: Sys, diag: Diag) {
     this.#sys = sys;
     this.#diag = diag;
+    this.memories = new UsedMemories(sys, (memory) => this.#forget(memory));
   }
 
-  /** As WorkerPool.run: the promise is the loop's lifetime. Throws ConmonError DOORBELL. */
-  run<Task, Result>(role: Role, task: Task, transfer: readonly MessagePortLike[]): Promise<Result> {
+  /** Throws ConmonError DOORBELL. */
+  run<Task extends { readonly memory: WebAssembly.Memory }, ToLoop, FromLoop, Result>(
+    role: Role,
+    task: Task,
+    owner: Owner<FromLoop>,
+  ): Running<ToLoop, Result> {
     const thread = this.#threads.get(role) ?? this.#start(role);
     const id = ++this.#lastId;
-    return new Promise<Result>((resolve, reject) => {
-      thread.waiting.set(id, { resolve: resolve as Waiting['resolve'], reject });
-      const message = { id, role, task } as ToSharedWorker & { readonly task: Task };
-      thread.port.postMessage(message, [...transfer] as MessagePort[]);
-      thread.doorbell.ring();
+    const done = new Promise<unknown>((resolve, reject) => {
+      thread.waiting.set(id, { resolve, reject, heard: (message) => owner.heard(message as FromLoop) });
     });
+    this.#post(thread, this.#runMessage(thread, id, role, task));
+    // Two wake-ups of the thread in one: what a log loop waits for comes with it.
+    let doorbell = thread.doorbell;
+    if (role !== 'log') doorbell.ring();
+    const tell = (message: ToLoop): void => {
+      this.#post(thread, { kind: 'tell', id, message } as ToSharedWorker);
+      doorbell.ring();
+      doorbell = owner.doorbell;
+    };
+    return { tell, done: done as Promise<Result> };
+  }
+
+  #runMessage(
+    thread: Thread,
+    id: number,
+    role: Role,
+    { memory, ...task }: { readonly memory: WebAssembly.Memory },
+  ): ToSharedWorker {
+    const memoryId = this.#memoryIds.get(memory) ?? id;
+    this.#memoryIds.set(memory, memoryId);
+    const known = thread.knows.has(memoryId);
+    thread.knows.add(memoryId);
+    return { kind: 'run', id, role, task, memoryId, memory: known ? undefined : memory } as ToSharedWorker;
+  }
+
+  /** Heard with what is said next: nobody is woken for it. */
+  #forget(memory: WebAssembly.Memory): void {
+    const memoryId = this.#memoryIds.get(memory);
+    if (memoryId === undefined) return;
+    this.#memoryIds.delete(memory);
+    for (const thread of this.#threads.values())
+      if (thread.knows.delete(memoryId)) this.#post(thread, { kind: 'forget', memoryId });
+  }
+
+  #post(thread: Thread, message: ToSharedWorker): void {
+    thread.port.postMessage(message);
   }
 
   #start(role: Role): Thread {
     const doorbell = createDoorbell(this.#sys);
     const { MessageChannel } = workerThreads();
     const { port1, port2 } = new MessageChannel();
-    const thread: Thread = { port: port1, doorbell, waiting: new Map() };
+    const thread: Thread = { port: port1, doorbell, waiting: new Map(), knows: new Set() };
     this.#threads.set(role, thread);
-    port1.on('message', (message: FromSharedWorker) => settle(thread, message));
+    port1.on('message', (message: FromSharedWorker) => take(thread, message));
     port1.unref();
     const task: SharedTask = { port: port2, doorbellFd: doorbell.fd };
     this.#pool
-      .run<SharedTask, never>('shared', task, [port2])
+      .start<SharedTask, never>('shared', task, [port2])
       .catch((error: unknown) => this.#died(role, thread, error));
     return thread;
   }
@@ -73,9 +119,13 @@ export class SharedPool implements Pool {
   }
 }
 
-function settle({ waiting }: Thread, { id, result, error }: FromSharedWorker): void {
-  const each = waiting.get(id);
-  waiting.delete(id);
-  if (error === undefined) each?.resolve(result);
-  else each?.reject(new ConmonError('WORKER', error));
+function take({ waiting }: Thread, message: FromSharedWorker): void {
+  const each = waiting.get(message.id);
+  if (message.kind === 'said') {
+    each?.heard(message.message);
+    return;
+  }
+  waiting.delete(message.id);
+  if (message.error === undefined) each?.resolve(message.result);
+  else each?.reject(new ConmonError('WORKER', message.error));
 }

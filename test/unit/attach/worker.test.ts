@@ -1,8 +1,13 @@
 /** Main's handle of the attach worker: what it tells a thread, and what becomes of one that leaves or dies. No real threads. */
-import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
 import t from 'tap';
 import { createMemory } from '../../../src/kernel/kernel.ts';
-import type { AttachCounters, AttachResult, AttachTask, ToAttachWorker } from '../../../src/proto/attach-messages.ts';
+import type {
+  AttachCounters,
+  AttachResult,
+  AttachTask,
+  FromAttachWorker,
+  ToAttachWorker,
+} from '../../../src/proto/attach-messages.ts';
 import { RingConsumer } from '../../../src/ring/consumer.ts';
 import {
   ATTACH_CONSUMER,
@@ -16,7 +21,7 @@ import {
 } from '../../../src/ring/layout.ts';
 import { AttachWorker } from '../../../src/threads/attach-worker.ts';
 import type { LogWorker } from '../../../src/threads/log-worker.ts';
-import type { WorkerPool } from '../../../src/threads/pool.ts';
+import type { Owner, Running, WorkerPool } from '../../../src/threads/pool.ts';
 import { fakeSys } from '../native/fake-sys.ts';
 import { CountingBell } from '../ring/rig.ts';
 import { Complaints } from '../session/complaints.ts';
@@ -26,6 +31,9 @@ const turn = () => new Promise((resolve) => setImmediate(resolve));
 
 interface Run {
   readonly task: AttachTask;
+  /** What it was told and has not looked at. */
+  readonly told: ToAttachWorker[];
+  readonly say: (message: FromAttachWorker) => void;
   readonly leave: (why: AttachResult['why']) => void;
   readonly die: (error: Error) => void;
 }
@@ -41,10 +49,13 @@ function rig() {
   const seen = { lefts: 0 };
   // Of both classes the worker uses only these; their other members are private, which types cannot leave out.
   const pool = {
-    run: (_role: string, task: AttachTask) =>
-      new Promise<AttachResult>((resolve, reject) =>
-        runs.push({ task, leave: (why) => resolve({ why, counters: COUNTERS }), die: reject }),
-      ),
+    run: (_role: string, task: AttachTask, owner: Owner<FromAttachWorker>): Running<ToAttachWorker, AttachResult> => {
+      const { promise, resolve, reject } = Promise.withResolvers<AttachResult>();
+      const told: ToAttachWorker[] = [];
+      const leave = (why: AttachResult['why']): void => resolve({ why, counters: COUNTERS });
+      runs.push({ task, told, say: (message) => owner.heard(message), leave, die: reject });
+      return { tell: (message) => told.push(message), done: promise };
+    },
   } as unknown as WorkerPool;
   const keepForClients = () => new RingConsumer(memory, 1024, ATTACH_CONSUMER, bell.doorbell).request();
   const log = {
@@ -73,13 +84,9 @@ function rig() {
   return { worker, runs, closed, seen, serve, lines: complaints.lines, state, words, clientFds };
 }
 
-/** What a thread was told so far. */
+/** What a thread was told and has not looked at. */
 function messages(run: Run | undefined): ToAttachWorker[] {
-  const found: ToAttachWorker[] = [];
-  const port: MessagePort | undefined = run?.task.port;
-  for (let next = port && receiveMessageOnPort(port); next !== undefined; next = port && receiveMessageOnPort(port))
-    found.push(next.message as ToAttachWorker);
-  return found;
+  return run?.told.splice(0) ?? [];
 }
 
 t.test('a thread gets the plan and the messages; its end is told once', async (t) => {
@@ -132,14 +139,14 @@ t.test('stdin that comes while no thread is there is the next one’s', async (t
 t.test('when a thread says that the input has ended stdin is closed, once, and the next one gets none', async (t) => {
   const { worker, runs, closed, serve } = rig();
   worker.stdin(9);
-  runs[0]?.task.port.postMessage({ kind: 'stdinEnded' });
+  runs[0]?.say({ kind: 'stdinEnded' });
   for (let i = 0; i < 100 && closed.length === 0; i++) await turn();
   t.same(closed, [9]);
   runs[0]?.leave('unused');
   await turn();
   serve();
   t.same(messages(runs[1]), [{ kind: 'stdin', fd: -1 }]);
-  runs[1]?.task.port.postMessage({ kind: 'stdinEnded' });
+  runs[1]?.say({ kind: 'stdinEnded' });
   runs[1]?.leave('ended');
   await turn();
   t.same(closed, [9]);
@@ -147,7 +154,7 @@ t.test('when a thread says that the input has ended stdin is closed, once, and t
 
 t.test('input that ends before there is a stdin: it is closed when it comes', async (t) => {
   const { worker, runs, closed } = rig();
-  runs[0]?.task.port.postMessage({ kind: 'stdinEnded' });
+  runs[0]?.say({ kind: 'stdinEnded' });
   runs[0]?.leave('unused');
   await turn();
   worker.stdin(9);
@@ -181,7 +188,7 @@ t.test(
 t.test('what a thread said before it died counts: stdin is closed, not handed on', async (t) => {
   const { worker, runs, closed, serve } = rig();
   worker.stdin(9);
-  runs[0]?.task.port.postMessage({ kind: 'stdinEnded' });
+  runs[0]?.say({ kind: 'stdinEnded' });
   runs[0]?.die(new Error('a bug'));
   await turn();
   t.same(closed, [9]);

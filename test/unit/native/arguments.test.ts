@@ -36,6 +36,7 @@ const harmless: Readonly<Record<string, readonly unknown[]>> = {
   fionread: [NO_FD],
   mkfifo: [join(dir, 'no/fifo'), 0o600],
   memfdCreate: ['test', -1],
+  madvise: [bytes(), -1],
   openat: [NO_FD, 'file', 0, 0],
   openat2: [NO_FD, 'file', 0, 0, 0],
   renameat2: [NO_FD, 'file', NO_FD, 'other', 0],

@@ -140,7 +140,7 @@ t.test('a session leaves no fd behind', async (t) => {
     worker.begin(streams.sources);
     worker.end(true);
     await streams.ended();
-    worker.close();
+    worker.close(true);
   }
   await waitFor('threads to leave', () => eventfds() <= before, { timeoutMs: 3000 }).catch(() => undefined);
   t.equal(eventfds(), before);
