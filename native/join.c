@@ -98,19 +98,37 @@ static void name_socket(const char *id, char *name, size_t size)
 
 /* ---- where ------------------------------------------------------------------------------------------------------- */
 
+/* What a file of /proc begins with, as a string; its length, -1 when it cannot be read. Not stdio, which asks for memory first. */
+static ssize_t read_file(const char *path, char *text, size_t size)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t length = fd == -1 ? -1 : read(fd, text, size - 1);
+
+	if (fd != -1)
+		close(fd);
+	text[length > 0 ? length : 0] = '\0';
+	return length;
+}
+
 /* root of the machine, and not of a user namespace only. */
 static bool is_real_root(void)
 {
-	unsigned long long inside = 1, outside = 1, count = 0;
+	static const unsigned long long whole[] = {0, 0, 4294967295ULL};
+	char map[64];
 
 	if (geteuid() != 0)
 		return false;
-	FILE *map = fopen("/proc/self/uid_map", "re");
-	if (map == NULL)
+	/* One line of 33 bytes when it is so; of a longer map the first line differs. */
+	if (read_file("/proc/self/uid_map", map, sizeof(map)) <= 0)
 		return false;
-	int fields = fscanf(map, "%llu %llu %llu", &inside, &outside, &count);
-	fclose(map);
-	return fields == 3 && inside == 0 && outside == 0 && count == 4294967295ULL;
+	const char *from = map;
+	for (size_t i = 0; i < sizeof(whole) / sizeof(*whole); i++) {
+		char *end;
+		if (strtoull(from, &end, 10) != whole[i] || end == from)
+			return false;
+		from = end;
+	}
+	return *from == '\n';
 }
 
 static int open_directory(int parent_fd, const char *path, mode_t closed_to)
@@ -174,10 +192,13 @@ static int keep_arguments(int argc, char **argv)
 		fd = memfd_create("conmon-arguments", MFD_CLOEXEC);
 	if (fd == -1)
 		return -1;
-	for (int i = 0; i < argc; i++) {
-		size_t left = strlen(argv[i]) + 1;
-		for (const char *from = argv[i]; left > 0;) {
-			ssize_t written = write(fd, from, left);
+	for (int i = 0; i < argc;) {
+		const char *from = argv[i], *end = from + strlen(from) + 1;
+		/* Those that lie behind each other, as the kernel puts them, are one write. */
+		while (++i < argc && argv[i] == end)
+			end += strlen(end) + 1;
+		while (from < end) {
+			ssize_t written = write(fd, from, (size_t)(end - from));
 			if (written == -1 && errno == EINTR)
 				continue;
 			if (written <= 0) {
@@ -185,7 +206,6 @@ static int keep_arguments(int argc, char **argv)
 				return -1;
 			}
 			from += written;
-			left -= (size_t)written;
 		}
 	}
 	return fd;
@@ -194,12 +214,7 @@ static int keep_arguments(int argc, char **argv)
 /* The number in /proc/self/oom_score_adj; empty when it cannot be read. */
 static void read_oom_score(char *text, size_t size)
 {
-	int fd = open("/proc/self/oom_score_adj", O_RDONLY | O_CLOEXEC);
-	ssize_t length = fd == -1 ? -1 : read(fd, text, size - 1);
-
-	if (fd != -1)
-		close(fd);
-	text[length > 0 ? length : 0] = '\0';
+	(void)read_file("/proc/self/oom_score_adj", text, size);
 	text[strspn(text, "-0123456789")] = '\0';
 }
 
