@@ -4,7 +4,7 @@
  * thread; docs/adr/0035-sessions.md.
  */
 
-import { readFileSync, readlinkSync } from 'node:fs';
+import { readlinkSync } from 'node:fs';
 import type { Options } from '../cli/options.ts';
 import { Diag, type DiagPlan } from '../diag/diag.ts';
 import { ConmonError, errorText } from '../diag/error.ts';
@@ -14,7 +14,7 @@ import type { Sys } from '../native/sys.ts';
 import { Environment } from '../session/environment.ts';
 import { HAND_OVER_MAX, type HandOver, OWN_FDS, parseHandOver, readBlock } from '../session/hand-over.ts';
 import type { Launch } from '../session/launch.ts';
-import { cgroupOf, checkPeer, type Peer, peerOf } from '../session/peer.ts';
+import { type Peer, Peers, peerOf } from '../session/peer.ts';
 import { release } from '../session/release.ts';
 import { type Call, whyNotJoin } from '../session/same-container.ts';
 import type { Session } from '../session/session.ts';
@@ -98,6 +98,7 @@ interface Candidate {
 
 export class Host {
   readonly #parts: HostParts;
+  readonly #peers: Peers;
   readonly #connections = new Set<Connection>();
   readonly #sessions = new Set<Session>();
   /** The container's status once its session is done: we stay for nobody but sessions that are not. */
@@ -108,6 +109,7 @@ export class Host {
 
   constructor(parts: HostParts) {
     this.#parts = parts;
+    this.#peers = new Peers(parts.sys);
   }
 
   /** Whether sessions are here that need this process as it is. */
@@ -173,12 +175,12 @@ export class Host {
     if (this.#sessions.size >= SESSIONS_MAX) throw new ConmonError('JOIN', 'too many sessions are here');
     if (fds.length !== OWN_FDS + handOver.entryFds.length) throw new ConmonError('JOIN', 'fds are missing');
     this.#checkLimits(handOver);
-    checkPeer(sys, peer);
+    this.#peers.check(peer);
     const environment = new Environment(readBlock(sys, environFd));
     const call = this.#parse(readBlock(sys, argumentsFd), environment, cwdFd);
     const refusal = whyNotJoin(callOf(container), { options: call.options, environment });
     if (refusal !== undefined) throw new ConmonError('JOIN', refusal);
-    const cgroupFd = cgroupOf(peer.pid);
+    const cgroupFd = this.#peers.cgroupOf(peer.pid);
     if (cgroupFd >= 0) opened.add(cgroupFd);
     const told: Told = { text: '' };
     const { nofileSoft, nofileHard, entryFds, oomScoreAdj } = handOver;
@@ -216,7 +218,7 @@ export class Host {
     if (own !== -1 && (nofileHard === -1 || nofileHard > own || highest >= own))
       throw new ConmonError('JOIN', 'it may have more open files');
     // Lowering it may not be allowed, and an unknown one would become ours.
-    if (oomScoreAdj === '' || Number(oomScoreAdj) < Number(readFileSync('/proc/self/oom_score_adj', 'latin1')))
+    if (oomScoreAdj === '' || Number(oomScoreAdj) < Number(this.#peers.read('/proc/self/oom_score_adj')))
       throw new ConmonError('JOIN', 'it has another oom_score_adj');
   }
 

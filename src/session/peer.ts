@@ -4,11 +4,18 @@
  * root, limits, priority. Reads /proc; main thread; never waits.
  */
 
-import { closeSync, constants, openSync, readFileSync, readlinkSync, statfsSync, statSync } from 'node:fs';
+import { closeSync, constants, openSync, readlinkSync, statfsSync, statSync } from 'node:fs';
 import { ConmonError } from '../diag/error.ts';
-import { O_CLOEXEC, POLLIN, SO_PEERCRED, SO_PEERPIDFD } from '../native/constants.ts';
-import type { Sys } from '../native/sys.ts';
+import { AT_FDCWD, EMSGSIZE, O_CLOEXEC, POLLIN, SO_PEERCRED, SO_PEERPIDFD } from '../native/constants.ts';
+import type { Sys, SysResult } from '../native/sys.ts';
 
+/** The longest is status, of 1.5 KiB; with hundreds of groups, and cgroups with long names, some more. */
+const PROC_BYTES = 16384;
+/** In the order in which they are compared. */
+const LOOKS = ['namespaces', 'credentials', 'limits', 'priority', 'label', 'root', 'audit'] as const;
+type Look = (typeof LOOKS)[number];
+/** Others may change our limits (prlimit), priority, affinity (in credentials' file), root (pivot_root) at any time, and not these. */
+const LASTING: readonly Look[] = ['namespaces', 'label', 'audit'];
 const NAMESPACES = ['mnt', 'user', 'pid', 'net', 'ipc', 'uts', 'cgroup', 'time'] as const;
 /** Lines of /proc/PID/status in which both must agree. */
 const STATUS =
@@ -41,48 +48,93 @@ export function peerOf(sys: Sys, fd: number): Peer {
   return { pid, pidfd: sys.getsockopt(fd, SO_PEERPIDFD, pidfd) < 0 ? -1 : (pidfd[0] ?? -1) };
 }
 
-/** Throws ConmonError PEER with what differs. */
-export function checkPeer(sys: Sys, { pid, pidfd }: Peer): void {
-  const differing = (['namespaces', 'credentials', 'limits', 'priority', 'label', 'root', 'audit'] as const).find(
-    (name) => LOOKS[name](pid) !== LOOKS[name](process.pid),
-  );
-  if (differing !== undefined) throw new ConmonError('PEER', `the launcher has other ${differing}`);
-  if (!NO_SECCOMP.test(LOOKS.credentials(pid))) throw new ConmonError('PEER', 'the launcher has a seccomp filter');
-  if (pidfd === -1) return;
-  const set = Int32Array.of(pidfd, POLLIN);
-  if (sys.poll(set, 1, 0) !== 0) throw new ConmonError('PEER', 'the launcher has gone');
-}
+/** Looks at processes in /proc, each file with three system calls. */
+export class Peers {
+  readonly #sys: Sys;
+  readonly #text = Buffer.alloc(PROC_BYTES);
+  /** Of what only this process can change about itself, and never does: how it looks. */
+  readonly #own = new Map<Look, string>();
 
-/** What is compared, each as one text. Throw when the process is gone. */
-const LOOKS = {
-  namespaces: (pid: number) => NAMESPACES.map((name) => linkOf(`/proc/${pid}/ns/${name}`)).join(' '),
-  credentials: (pid: number) => (readFileSync(`/proc/${pid}/status`, 'latin1').match(STATUS) ?? []).join('\n'),
-  limits: (pid: number) => readFileSync(`/proc/${pid}/limits`, 'latin1').replace(OPEN_FILES, ''),
-  priority: (pid: number) => {
-    const text = readFileSync(`/proc/${pid}/stat`, 'latin1');
-    const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
-    return `${fields[NICE_FIELD]} ${fields[POLICY_FIELD]}`;
-  },
-  label: (pid: number) => {
-    try {
-      return readFileSync(`/proc/${pid}/attr/current`, 'latin1');
-    } catch {
-      return ''; // no security module
-    }
-  },
-  /** Who logged in, in the audit trail: children inherit it. */
-  audit: (pid: number) => {
-    try {
-      return readFileSync(`/proc/${pid}/loginuid`, 'latin1');
-    } catch {
-      return ''; // no audit
-    }
-  },
-  root: (pid: number) => {
-    const { dev, ino } = statSync(`/proc/${pid}/root/.`);
-    return `${dev}:${ino}`;
-  },
-} as const;
+  constructor(sys: Sys) {
+    this.#sys = sys;
+  }
+
+  /** Throws ConmonError PEER with what differs. */
+  check({ pid, pidfd }: Peer): void {
+    const looks = this.#looks;
+    const credentials = looks.credentials(pid);
+    const differing = LOOKS.find((name) => {
+      const theirs = name === 'credentials' ? credentials : looks[name](pid);
+      return theirs !== this.#ownLook(name);
+    });
+    if (differing !== undefined) throw new ConmonError('PEER', `the launcher has other ${differing}`);
+    if (!NO_SECCOMP.test(credentials)) throw new ConmonError('PEER', 'the launcher has a seccomp filter');
+    if (pidfd === -1) return;
+    const set = Int32Array.of(pidfd, POLLIN);
+    if (this.#sys.poll(set, 1, 0) !== 0) throw new ConmonError('PEER', 'the launcher has gone');
+  }
+
+  #ownLook(name: Look): string {
+    const known = this.#own.get(name);
+    if (known !== undefined) return known;
+    const look = this.#looks[name](process.pid);
+    if (LASTING.includes(name)) this.#own.set(name, look);
+    return look;
+  }
+
+  /** What is compared, each as one text. Throw when the process is gone. */
+  readonly #looks: Readonly<Record<Look, (pid: number) => string>> = {
+    namespaces: (pid) => NAMESPACES.map((name) => linkOf(`/proc/${pid}/ns/${name}`)).join(' '),
+    credentials: (pid) => (this.read(`/proc/${pid}/status`).match(STATUS) ?? []).join('\n'),
+    limits: (pid) => this.read(`/proc/${pid}/limits`).replace(OPEN_FILES, ''),
+    priority: (pid) => {
+      const text = this.read(`/proc/${pid}/stat`);
+      const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
+      return `${fields[NICE_FIELD]} ${fields[POLICY_FIELD]}`;
+    },
+    label: (pid) => this.#readIfThere(`/proc/${pid}/attr/current`), // none without a security module
+    /** Who logged in, in the audit trail: children inherit it. */
+    audit: (pid) => this.#readIfThere(`/proc/${pid}/loginuid`),
+    root: (pid) => {
+      const { dev, ino } = statSync(`/proc/${pid}/root/.`);
+      return `${dev}:${ino}`;
+    },
+  };
+
+  /** A file of /proc that is made whole for one read. Throws ConmonError PEER. */
+  read(path: string): string {
+    const text = this.#tryRead(path);
+    if (typeof text === 'string') return text;
+    throw new ConmonError('PEER', `Failed to read ${path}`, { path, reason: this.#sys.strerror(text) });
+  }
+
+  /** '' when the kernel knows no such thing. */
+  #readIfThere(path: string): string {
+    const text = this.#tryRead(path);
+    return typeof text === 'string' ? text : '';
+  }
+
+  #tryRead(path: string): string | SysResult {
+    const sys = this.#sys;
+    const fd = sys.openat(AT_FDCWD, path, constants.O_RDONLY | O_CLOEXEC, 0);
+    if (fd < 0) return fd;
+    const length = sys.read(fd, this.#text, 0, this.#text.length);
+    sys.close(fd);
+    if (length < 0) return length;
+    // What does not fit was cut: two that are cut alike may differ behind it.
+    if (length === this.#text.length) return EMSGSIZE;
+    return this.#text.toString('latin1', 0, length);
+  }
+
+  /**
+   * Where the runtime must be born so that it is in the launcher's cgroups: -1 when these are ours, else a directory of
+   * cgroup v2, the caller's to close. Throws ConmonError PEER when they differ in version 1, which knows no such birth.
+   */
+  cgroupOf(pid: number): number {
+    const [theirs, ours] = [pid, process.pid].map((each) => this.read(`/proc/${each}/cgroup`));
+    return theirs === undefined || ours === undefined || theirs === ours ? -1 : openCgroup(theirs, ours);
+  }
+}
 
 /** '' for a namespace that this kernel does not know. */
 function linkOf(path: string): string {
@@ -94,13 +146,8 @@ function linkOf(path: string): string {
   }
 }
 
-/**
- * Where the runtime must be born so that it is in the launcher's cgroups: -1 when these are ours, else a directory of
- * cgroup v2, the caller's to close. Throws ConmonError PEER when they differ in version 1, which knows no such birth.
- */
-export function cgroupOf(pid: number): number {
-  const [theirs, ours] = [pid, process.pid].map((each) => readFileSync(`/proc/${each}/cgroup`, 'latin1'));
-  if (theirs === undefined || theirs === ours) return -1;
+/** The texts are of /proc/PID/cgroup, and differ. As {@link Peers.cgroupOf}. */
+function openCgroup(theirs: string, ours: string): number {
   const path = /^0::(\/.*)$/m.exec(theirs)?.[1];
   const rest = (text: string | undefined): string | undefined => text?.replace(/^0::.*\n/m, '');
   if (path === undefined || path.startsWith('/../') || rest(theirs) !== rest(ours))
@@ -110,7 +157,7 @@ export function cgroupOf(pid: number): number {
   const fd = openSync(`${root}${path}`, constants.O_RDONLY | constants.O_DIRECTORY | O_CLOEXEC);
   try {
     // What clone3 will ask for, of both cgroups' nearest common one too; without it the launcher's caller has moved what we may not.
-    for (const each of [path, commonCgroup(path, /^0::(\/.*)$/m.exec(ours ?? '')?.[1] ?? '/')])
+    for (const each of [path, commonCgroup(path, /^0::(\/.*)$/m.exec(ours)?.[1] ?? '/')])
       closeSync(openSync(`${root}${each}/cgroup.procs`, constants.O_WRONLY | O_CLOEXEC));
   } catch (error) {
     closeSync(fd);

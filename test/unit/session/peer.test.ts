@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'n
 import t, { type Test } from 'tap';
 import { SOCK_SEQPACKET } from '../../../src/native/constants.ts';
 import { sys } from '../../../src/native/sys.ts';
-import { cgroupOf, checkPeer, peerOf } from '../../../src/session/peer.ts';
+import { Peers, peerOf } from '../../../src/session/peer.ts';
 import { waitFor } from '../../helpers/wait.ts';
 
 const root = process.getuid?.() === 0;
@@ -22,7 +22,9 @@ async function sleeper(t: Test, ...tools: readonly string[]): Promise<number> {
   return pid;
 }
 
-const check = (pid: number) => checkPeer(sys, { pid, pidfd: -1 });
+const peers = new Peers(sys);
+const check = (pid: number) => peers.check({ pid, pidfd: -1 });
+const cgroupOf = (pid: number) => peers.cgroupOf(pid);
 
 t.test('a process like ours may join', async (t) => {
   check(process.pid);
@@ -65,11 +67,11 @@ t.test('a peer that has gone is told by its pidfd', async (t) => {
   const peer = peerOf(sys, a);
   t.equal(peer.pid, process.pid);
   if (peer.pidfd !== -1) {
-    checkPeer(sys, peer);
+    peers.check(peer);
     sys.close(peer.pidfd);
   }
   const readable = sys.eventfd(1, 0); // as a pidfd is once its process has ended
-  t.throws(() => checkPeer(sys, { pid: process.pid, pidfd: readable }), { message: 'the launcher has gone' });
+  t.throws(() => peers.check({ pid: process.pid, pidfd: readable }), { message: 'the launcher has gone' });
   for (const fd of [a, b, readable]) sys.close(fd);
   t.throws(() => peerOf(sys, 9999), { message: 'the other end is of another user or place' });
 });
