@@ -22,6 +22,7 @@ export const programs = [
   'cpu-clock',
   'fake-runtime',
   'in-container',
+  'stamp-exec',
   'starter',
   'verify-log',
   'warm-memory',

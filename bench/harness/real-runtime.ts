@@ -3,7 +3,7 @@
 
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { writeBundle } from '../../test/helpers/bundle.ts';
@@ -22,6 +22,8 @@ const run = promisify(execFile);
 const limitMs = 40_000;
 
 export interface RealLife {
+  /** exec of conmon to that of the runtime. */
+  readonly toRuntimeMs: number;
   /** exec of conmon to the container's pid on the sync pipe. */
   readonly toSyncMs: number;
   /** exec of conmon to the end of what the engine started. */
@@ -54,7 +56,7 @@ async function live(environment: Environment, side: Side, name: RuntimeName, wor
     id: randomBytes(32).toString('hex'),
     bundle: workspace.directory('b'),
     logPath: workspace.path('log'),
-    runtime: findRuntime(name, workspace).path,
+    runtime: await stamped(findRuntime(name, workspace).path, workspace.path('stamped', name)),
     exitDir: workspace.directory('exits'),
     persistDir: workspace.directory('persist'),
     socketDir: workspace.directory('attach'),
@@ -77,12 +79,13 @@ async function live(environment: Environment, side: Side, name: RuntimeName, wor
     const report = parseStarterReport(stdout);
     const { execNs, syncNs, launcherExitNs } = report.times;
     const toSyncMs = (syncNs - execNs) / 1e6;
-    return { report, stderr, toSyncMs, toLauncherExitMs: (launcherExitNs - execNs) / 1e6 };
+    return { report, stderr, execNs, toSyncMs, toLauncherExitMs: (launcherExitNs - execNs) / 1e6 };
   };
 
-  const { report, stderr, toSyncMs, toLauncherExitMs } = await start(crioArguments(paths));
+  const { report, stderr, execNs, toSyncMs, toLauncherExitMs } = await start(crioArguments(paths));
   if (report.containerPid <= 0) throw new Error(`${side}, ${name}: ${report.message} ${stderr}`.trim());
   workspace.defer(() => runtime('delete', '--force', paths.id));
+  const toRuntimeMs = (Number(await readFile(`${paths.runtime}.at`, 'latin1')) - execNs) / 1e6;
   await runtime('start', paths.id);
   const isReady = async (): Promise<boolean> => (await readFile(paths.logPath, 'latin1')).endsWith(' ready\n');
   await waitFor('the container to be ready', isReady, { limitMs, signal });
@@ -110,5 +113,12 @@ async function live(environment: Environment, side: Side, name: RuntimeName, wor
   const told = await readFile(join(paths.exitDir, paths.id), 'utf8');
   if (told !== '0') throw new Error(`${side}, ${name}: says the container exited with ${told}`);
   await verifyLines(paths.logPath, 1, (line) => line === 'ready');
-  return { toSyncMs, toLauncherExitMs, sessionMs: exec.toLauncherExitMs, exitNoticeMs };
+  return { toRuntimeMs, toSyncMs, toLauncherExitMs, sessionMs: exec.toLauncherExitMs, exitNoticeMs };
+}
+
+/** Makes a runtime at `path` that leaves the time when it is first executed in `PATH.at`, and is `runtime` otherwise. */
+async function stamped(runtime: string, path: string): Promise<string> {
+  await writeFile(`${path}.exec`, runtime);
+  await symlink(programPath('stamp-exec'), path);
+  return path;
 }

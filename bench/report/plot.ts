@@ -97,7 +97,7 @@ export function linePlot(plot: LinePlot): string {
 export function barPlot(plot: BarPlot): string {
   const longest = Math.max(...plot.bars.map(({ segments }) => segments.reduce((sum, { length }) => sum + length, 0)));
   if (!(longest > 0)) return '';
-  const left = 150;
+  const left = 190;
   const across = (width - left - margin.right - 60) / longest;
   const names = new Map(plot.bars.flatMap(({ segments }) => segments.map(({ name, style }) => [name, style] as const)));
   const total = margin.top + plot.bars.length * (barHeight + 10) + 40;

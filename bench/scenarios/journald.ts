@@ -38,7 +38,7 @@ const pollMs = 10;
 export const journald: Scenario = {
   name,
   steps(environment) {
-    const pairs = environment.pairs ?? (environment.quick ? 1 : 6);
+    const pairs = environment.pairs ?? (environment.quick ? 1 : 4);
     return loads.flatMap((full) => {
       const load = environment.quick ? { ...full, lines: full.lines / quickDivisor } : full;
       const step = (side: Side): Step => ({
