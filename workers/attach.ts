@@ -17,6 +17,7 @@ import type {
   ToAttachWorker,
 } from '../src/proto/attach-messages.ts';
 import type { Line, PortTask } from '../src/proto/line.ts';
+import { Baton } from '../src/ring/baton.ts';
 import { RingConsumer } from '../src/ring/consumer.ts';
 import { Doorbell, declareAwake, declareSleep } from '../src/ring/doorbell.ts';
 import { ATTACH_CONSUMER, CLIENT_FDS_COUNT, CLIENT_FDS_OFFSET } from '../src/ring/layout.ts';
@@ -40,6 +41,7 @@ export function* attachSteps(task: AttachTask, line: Line<ToAttachWorker, FromAt
     bytes: new Uint8Array(task.memory.buffer),
     source,
     stdin: new ContainerStdin(sys, counters, () => line.tell({ kind: 'stdinEnded' })),
+    baton: new Baton(task.memory),
     counters,
     doorbell: new Doorbell(sys, task.doorbellFd),
     listenFd: task.listenFd,

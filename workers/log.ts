@@ -3,6 +3,7 @@
  * the container has ended; its promise is the thread's lifetime, its result the counters.
  */
 
+import { DirectSender } from '../src/attach/direct-sender.ts';
 import { Diag } from '../src/diag/diag.ts';
 import { type Kernel, loadKernel } from '../src/kernel/kernel.ts';
 import { newCounters } from '../src/log/counters.ts';
@@ -13,6 +14,7 @@ import { runSteps, type Steps } from '../src/native/steps.ts';
 import { sys } from '../src/native/sys.ts';
 import type { Line, PortTask } from '../src/proto/line.ts';
 import type { FromLogWorker, LogCounters, LogTask, ToLogWorker } from '../src/proto/log-messages.ts';
+import { Baton } from '../src/ring/baton.ts';
 import { RingConsumer } from '../src/ring/consumer.ts';
 import { Doorbell, declareAwake, declareSleep } from '../src/ring/doorbell.ts';
 import { ATTACH_CONSUMER, CONSUMER_COUNT, LOG_CONSUMER, Word } from '../src/ring/layout.ts';
@@ -36,13 +38,22 @@ export function* logSteps(task: LogTask, line: Line<ToLogWorker, FromLogWorker>,
   const { limits, rotation } = task;
   const parts = { sys, diag, memory, geometry, kernel, counters, limits, rotation };
   const drivers = task.targets.map((target, index) => createDriver(parts, target, index));
+  const bytes = new Uint8Array(memory.buffer);
+  const producer = new RingProducer(memory, geometry, doorbells);
   const pump = new Pump({
     sys,
     diag,
-    bytes: new Uint8Array(memory.buffer),
-    producer: new RingProducer(memory, geometry, doorbells),
+    bytes,
+    producer,
     cursor: new RingConsumer(memory, geometry.capacityBytes, LOG_CONSUMER, undefined),
     drivers,
+    clients: new DirectSender({
+      sys,
+      bytes,
+      baton: new Baton(memory),
+      source: new RingConsumer(memory, geometry.capacityBytes, ATTACH_CONSUMER, undefined),
+      wake: () => producer.wake(),
+    }),
     // Room for two reads stays, so that what is older than the limit is dropped before the container has to wait.
     keepBytes: geometry.softBytes - 2 * READ_BYTES,
     counters,

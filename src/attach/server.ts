@@ -1,7 +1,7 @@
 /**
  * The attach thread's loop: accept clients, give each every record of the ring since its accept, pass their input on.
- * It sleeps in poll when there is nothing to do. It never formats or writes logs. A slow client holds the ring, and so
- * the container, but nothing else; one that dies harms nobody.
+ * It sleeps in poll when there is nothing to do; meanwhile the log thread may send to its clients (src/ring/baton.ts). It
+ * never formats or writes logs. A slow client holds the ring, and so the container, but nothing else; one that dies harms nobody.
  */
 
 import type { Diag } from '../diag/diag.ts';
@@ -20,6 +20,7 @@ import {
 import { type PollRequest, runSteps, type Steps } from '../native/steps.ts';
 import type { Sys } from '../native/sys.ts';
 import { type AttachCounters, CLIENT_PACKET_MAX, type ToAttachWorker } from '../proto/attach-messages.ts';
+import { BATON_CLIENTS_MAX } from '../ring/layout.ts';
 import { Client, type OutgoingRecord } from './client.ts';
 import { Patience } from './patience.ts';
 import type { ContainerStdin } from './stdin.ts';
@@ -36,12 +37,23 @@ export interface RecordSource extends OutgoingRecord {
   readonly ended: boolean;
 }
 
+/** Who may send to the clients (src/ring/baton.ts). */
+export interface OwnBaton {
+  offer(fds: readonly number[]): void;
+  takeBack(): void;
+  readonly position: number;
+  readonly sent: number;
+  readonly underWay: boolean;
+  readonly sentBytes: number;
+}
+
 export interface ServerParts {
   readonly sys: Sys;
   readonly diag: Diag;
   /** The session's shared memory. */
   readonly bytes: Uint8Array;
   readonly source: RecordSource;
+  readonly baton: OwnBaton;
   readonly stdin: ContainerStdin;
   readonly counters: AttachCounters;
   readonly doorbell: { readonly fd: number; take(): boolean };
@@ -77,6 +89,10 @@ export class AttachServer {
   readonly #clock = new Float64Array(2);
   readonly #noFds = new Int32Array(1);
   readonly #scratch = new Uint8Array(1);
+  /** The baton is offered: until it is back the clients' sockets are not ours to use. */
+  #offered = false;
+  /** Nobody knows what it has got. */
+  #doubtful: Client | undefined;
   #pollSet = new Int32Array(2 * (FIRST_CLIENT_SLOT + 8));
   readonly #request: PollRequest = { set: new Int32Array(0), count: 0, timeoutMs: 0 };
   /** The ring keeps records for us. */
@@ -207,8 +223,39 @@ export class AttachServer {
   *#wait(): Steps<void> {
     this.#parts.declareSleep();
     // Records may have come before the flag was seen: look once more.
-    if (!this.#hasUnsent()) yield* this.#poll(this.#timeoutMs());
+    if (!this.#hasUnsent()) {
+      this.#offerBaton();
+      yield* this.#poll(this.#timeoutMs());
+    }
     this.#parts.declareAwake();
+  }
+
+  /** While we sleep the log thread may send by itself: to few clients, all of whom have everything. */
+  #offerBaton(): void {
+    const clients = this.#clients;
+    if (!this.#admitted || this.#ending || clients.length === 0 || clients.length > BATON_CLIENTS_MAX) return;
+    const { head } = this.#parts.source;
+    for (const client of clients)
+      if (client.blocked || client.deaf || client.hungUp || client.position !== head) return;
+    this.#offered = true;
+    this.#parts.baton.offer(clients.map(({ fd }) => fd));
+  }
+
+  /** The clients are ours again, wherever the log thread has got with them. */
+  #regainBaton(): void {
+    if (!this.#offered) return;
+    this.#offered = false;
+    const { baton, source, counters, diag } = this.#parts;
+    baton.takeBack();
+    counters.sentBytes += baton.sentBytes;
+    const { position, sent, underWay } = baton;
+    source.find(position);
+    for (const [i, client] of this.#clients.entries()) client.position = i < sent ? source.after : position;
+    if (!underWay) return;
+    // It may have the record or not. Not now: what poll has found is still to be seen to.
+    diag.warn('attach client disconnected: the log worker died while it sent something to it');
+    this.#doubtful = this.#clients[sent];
+    this.#doubtful?.turnDeaf();
   }
 
   /** Looks at everything but the ring. */
@@ -218,6 +265,7 @@ export class AttachServer {
     this.#request.count = FIRST_CLIENT_SLOT + this.#clients.length;
     this.#request.timeoutMs = timeoutMs;
     yield this.#request;
+    this.#regainBaton();
     if (this.#revents(DOORBELL_SLOT) !== 0) {
       this.#parts.doorbell.take();
       this.#takeMessages();
@@ -232,6 +280,8 @@ export class AttachServer {
     }
     if (this.#revents(LISTEN_SLOT) !== 0) this.#accept();
     this.#dropStalled();
+    if (this.#doubtful) this.#remove(this.#doubtful);
+    this.#doubtful = undefined;
   }
 
   /** Nobody is there: nothing is kept, and nobody wakes us for what is not. */

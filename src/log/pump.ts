@@ -1,7 +1,7 @@
 /**
  * The log thread's loop: poll the container's pipes and the doorbell, read straight into the ring, hand each batch to
  * the drivers, repeat. It sleeps in poll without a timeout when there is nothing to do, and never waits for anything
- * else. It never talks to clients or the runtime. Drivers are fed by ./feed.ts.
+ * else. It never waits for clients or the runtime. Drivers are fed by ./feed.ts.
  */
 
 import type { Diag } from '../diag/diag.ts';
@@ -35,11 +35,19 @@ const HUNG_UP_MS = 100;
 export interface ChunkProducer {
   tryClaim(wantBytes: number, leastBytes: number): number;
   readonly claimedBytes: number;
-  commit(usedBytes: number, stream: number): void;
+  commit(usedBytes: number, stream: number, quietly?: boolean): void;
   tryRewind(): boolean;
   unlimit(): void;
   admitConsumers(): void;
   end(): void;
+}
+
+/** Attach clients that have everything, to whom a short record is sent from here (src/attach/direct-sender.ts). */
+export interface DirectClients {
+  /** Whether a record of so many bytes can be sent, as far as can be seen now; {@link send} must follow its commit then. */
+  takes(bytes: number): boolean;
+  /** Sends what was committed quietly, or wakes the thread that does. */
+  send(): void;
 }
 
 export interface PumpParts {
@@ -50,6 +58,7 @@ export interface PumpParts {
   readonly producer: ChunkProducer;
   readonly cursor: ChunkCursor;
   readonly drivers: readonly PumpDriver[];
+  readonly clients: DirectClients;
   /** How much of the ring a driver whose sink is stalled may keep. */
   readonly keepBytes: number;
   /** A clock that only goes forward, ms. */
@@ -230,7 +239,7 @@ export class Pump {
 
   /** One read of at most `leftBytes` through to the drivers. The caller goes on reading after a full one, up to `leftBytes`. */
   #readOnce(source: Source, leftBytes: number): 'full' | 'short' | 'empty' | 'blocked' {
-    const { producer, sys, counters } = this.#parts;
+    const { producer, sys, counters, clients } = this.#parts;
     this.#feed.limit(this.#ending === undefined ? this.#parts.keepBytes : Number.POSITIVE_INFINITY);
     const alone = producer.tryRewind();
     if (alone) this.#feed.all(); // passes the padding: nothing else is there
@@ -243,10 +252,12 @@ export class Pump {
     const claimed = producer.claimedBytes;
     const result = sys.read(source.fd, this.#parts.bytes, offset, claimed);
     counters.reads++;
-    producer.commit(Math.max(result, 0), source.stream);
+    const direct = result > 0 && clients.takes(result);
+    producer.commit(Math.max(result, 0), source.stream, direct);
     if (result > 0) {
       counters.readBytes += result;
       this.#feed.all();
+      if (direct) clients.send(); // after the log has it, as in C
       return result === claimed ? 'full' : 'short';
     }
     if (source.terminal && (result === EIO || result === 0)) {

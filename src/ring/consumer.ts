@@ -123,7 +123,7 @@ export class RingConsumer {
     return Atomics.load(this.#words, CONTROL_OFFSET + Word.tail) >>> 0;
   }
 
-  /** Up to where everything was released. */
+  /** Up to where this consumer has released; not what the log thread has in its place (./baton.ts). */
   get head(): number {
     return this.#head;
   }

@@ -44,13 +44,38 @@ export const Word = {
   producerSleeps: 1 * LINE_WORDS,
   /** Producer: 1 once no record will follow. */
   ended: 2 * LINE_WORDS,
+  /** First of the words that say who sends to attach clients; named by {@link BatonWord}. */
+  baton: 3 * LINE_WORDS,
   /** First of the words of consumer 0; each consumer has {@link CONSUMER_WORDS}. */
   consumers: 8 * LINE_WORDS,
 } as const;
 
+/** Sockets that the log thread may send to in the place of the attach worker. More clients are the attach worker's alone. */
+export const BATON_CLIENTS_MAX = 8;
+
+/** Words of the baton (./baton.ts), relative to its first. All but the state are written by who holds it. */
+export const BatonWord = {
+  /** A {@link BatonState}. */
+  state: 0 * LINE_WORDS,
+  /** How many sockets there are. */
+  count: 1 * LINE_WORDS,
+  /** How far the record at the attach consumer's head has got. */
+  progress: 1 * LINE_WORDS + 1,
+  /** A float64: payload bytes sent since the offer. */
+  sentBytes: 1 * LINE_WORDS + 2,
+  /** The sockets. */
+  fds: 1 * LINE_WORDS + 4,
+} as const;
+const BATON_WORDS = 2 * LINE_WORDS;
+if (BatonWord.fds + BATON_CLIENTS_MAX > BATON_WORDS) throw new Error('ring layout: too many sockets');
+if (Word.baton + BATON_WORDS > Word.consumers) throw new Error('ring layout: the baton overlaps the consumers');
+
+/** Who changes it: ./baton.ts. */
+export const BatonState = { kept: 0, offered: 1, used: 2 } as const;
+
 /** Words of one consumer, relative to its first. */
 export const ConsumerWord = {
-  /** Consumer (the producer only on activation): position up to which it has released. */
+  /** Position up to which it has released. The consumer's; the producer's on activation, and the attach worker's is the log thread's while that holds the baton. */
   head: 0 * LINE_WORDS,
   /** 1 while it sleeps and wants its doorbell rung. Cleared by whoever rings. */
   sleeps: 1 * LINE_WORDS,

@@ -106,10 +106,10 @@ export class RingProducer {
   }
 
   /**
-   * Publishes the first `usedBytes` of the claim as one record of `stream` and wakes the consumers that sleep.
-   * 0 gives the claim back. Throws RangeError when more is committed than was claimed.
+   * Publishes the first `usedBytes` of the claim as one record of `stream` and wakes the consumers that sleep, unless it is
+   * done `quietly`: then {@link wake} follows if it is still needed. 0 gives the claim back. Throws RangeError when more is committed than was claimed.
    */
-  commit(usedBytes: number, stream: number): void {
+  commit(usedBytes: number, stream: number, quietly = false): void {
     if (usedBytes > this.#claimed) throw new RangeError(`ring: commit of ${usedBytes} of ${this.#claimed} bytes`);
     this.#claimed = 0;
     if (usedBytes === 0) return;
@@ -120,6 +120,11 @@ export class RingProducer {
     this.#words[header] = usedBytes;
     this.#words[header + 1] = stream;
     this.#publish(recordBytes(usedBytes));
+    if (!quietly) this.wake();
+  }
+
+  /** Wakes the consumers that sleep. */
+  wake(): void {
     for (let consumer = 0; consumer < CONSUMER_COUNT; consumer++) {
       const doorbell = this.#doorbells[consumer];
       if (doorbell) ring(this.#words, consumerBase(consumer) + ConsumerWord.sleeps, doorbell);

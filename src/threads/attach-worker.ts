@@ -14,6 +14,7 @@ import type {
   FromAttachWorker,
   ToAttachWorker,
 } from '../proto/attach-messages.ts';
+import { Baton } from '../ring/baton.ts';
 import { RingConsumer } from '../ring/consumer.ts';
 import { ATTACH_CONSUMER, CLIENT_FDS_COUNT, CLIENT_FDS_OFFSET } from '../ring/layout.ts';
 import type { LogWorker } from './log-worker.ts';
@@ -21,6 +22,8 @@ import type { Pool, Running } from './pool.ts';
 
 /** Deaths after which no other worker is started: clients are then turned away. */
 const DEATHS_MAX = 3;
+/** A log thread that sends, which takes microseconds, is looked at again. */
+const USED_LOOK_MS = 1;
 
 export interface AttachPlan {
   /** Listening and non-blocking; stays the caller's. */
@@ -130,12 +133,23 @@ export class AttachWorker {
     this.#onLeft();
   }
 
-  /** The ring must not wait for one who reads no more, nor clients for one who has nothing to say. */
+  /**
+   * The log thread may be sending to the clients at this moment: their fds are closed once it is not. The ring must not wait
+   * for one who reads no more, nor clients for one who has nothing to say.
+   */
   #died(error: unknown): void {
     this.#deaths++;
     this.#diag.error(`attach worker died (${this.#deaths} of ${DEATHS_MAX}): ${errorText(error)}`);
-    this.#running = undefined;
+    this.#clearUp();
+  }
+
+  #clearUp(): void {
     const { memory, geometry, doorbell } = this.#log;
+    if (!new Baton(memory).tryWithdraw()) {
+      setTimeout(() => this.#clearUp(), USED_LOOK_MS);
+      return;
+    }
+    this.#running = undefined;
     const clientFds = new Int32Array(memory.buffer, CLIENT_FDS_OFFSET, CLIENT_FDS_COUNT);
     for (const fd of clientFds) if (fd !== 0) this.#sys.close(fd);
     clientFds.fill(0);

@@ -19,6 +19,7 @@ import type {
   Source,
   ToLogWorker,
 } from '../proto/log-messages.ts';
+import { Baton } from '../ring/baton.ts';
 import { RingConsumer } from '../ring/consumer.ts';
 import { Doorbell } from '../ring/doorbell.ts';
 import {
@@ -181,6 +182,9 @@ export class LogWorker {
     this.#diag.error(`log worker died (${this.#deaths} of ${DEATHS_MAX}): ${errorText(error)}`);
     this.#running = undefined;
     this.#hasDied = true;
+    // It may have died amid clients; and of its last record the attach thread may not have been told.
+    new Baton(this.memory).logThreadDied();
+    this.attachDoorbell.ring();
     if (this.#deaths < DEATHS_MAX) {
       this.#start();
       return;

@@ -168,7 +168,7 @@ t.test('a client that refuses output is sent none, holds nothing, and its input 
 });
 
 t.test('clients in a flood do not keep stdin, other clients and messages waiting', async (t) => {
-  const rig = new Rig({ capacityBytes: 1024 });
+  const rig = new Rig({ capacityBytes: 1024, direct: false });
   const client = rig.connect();
   let later = client;
   let rounds = 0;

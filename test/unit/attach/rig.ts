@@ -3,12 +3,14 @@
  * is the real one. When the server would sleep, the test's next step happens; one that would sleep for ever with no step
  * left, or that polls again and again without doing anything, is an error.
  */
-import { AttachServer, type RecordSource, type ServerParts } from '../../../src/attach/server.ts';
+import { DirectSender } from '../../../src/attach/direct-sender.ts';
+import { AttachServer, type OwnBaton, type RecordSource, type ServerParts } from '../../../src/attach/server.ts';
 import { ContainerStdin } from '../../../src/attach/stdin.ts';
 import { createMemory } from '../../../src/kernel/kernel.ts';
 import { EAGAIN, EPIPE, POLLERR, POLLHUP, POLLIN, POLLOUT, SHUT_RD, SHUT_WR } from '../../../src/native/constants.ts';
 import type { Sys } from '../../../src/native/sys.ts';
 import type { AttachCounters, ToAttachWorker } from '../../../src/proto/attach-messages.ts';
+import { Baton } from '../../../src/ring/baton.ts';
 import { RingConsumer } from '../../../src/ring/consumer.ts';
 import { Doorbell, declareAwake, declareSleep } from '../../../src/ring/doorbell.ts';
 import {
@@ -129,6 +131,10 @@ export interface RigOptions {
   readonly slowAdmission?: boolean;
   /** In place of the ring. */
   readonly source?: RecordSource;
+  /** Clients that are served at once; 8. */
+  readonly clientsMax?: number;
+  /** Whether the log thread sends short records by itself when it may; it does. */
+  readonly direct?: boolean;
 }
 
 type Step = (() => void) | 'time passes';
@@ -145,6 +151,11 @@ export class Rig {
   readonly bytes: Uint8Array;
   readonly producer: RingProducer;
   readonly source: RecordSource;
+  readonly baton: Baton;
+  /** What sends for the server while that sleeps; on the log thread, which is whoever calls {@link put}. */
+  readonly logThread: DirectSender;
+  /** The log thread has to send next. */
+  sendDue = false;
   readonly messages: ToAttachWorker[] = [];
   /** Clients that have connected and wait to be accepted. */
   readonly backlog: FakeClient[] = [];
@@ -162,18 +173,20 @@ export class Rig {
   readonly timeouts: number[] = [];
   /** Called in each poll, before anything is looked at. */
   onPoll: () => void = () => {};
+  /** Called before each call about a client, whichever thread makes it, and around what the threads say to each other. */
+  onCall: () => void = () => {};
   /** The faked calls; a test may replace some. */
   readonly sys: Sys = this.#fakeSys();
   readonly server: AttachServer;
   readonly #words: Int32Array;
   /** The fds of clients that are open, as main would find them. */
-  readonly clientFds = new Int32Array(8);
+  readonly clientFds: Int32Array;
   readonly #clients = new Map<number, FakeClient>();
   readonly #admitsAtOnce: boolean;
+  readonly #direct: boolean;
   #rings = 0;
   #producerRings = 0;
   #steps: Step[] = [];
-  #nextFd = FIRST_CLIENT_FD;
   #idlePolls = 0;
 
   constructor({
@@ -183,7 +196,11 @@ export class Rig {
     capacityBytes = 1 << 16,
     slowAdmission = false,
     source,
+    direct = true,
+    clientsMax = 8,
   }: RigOptions = {}) {
+    this.#direct = direct;
+    this.clientFds = new Int32Array(clientsMax);
     const memory = createMemory(
       memoryBytes({ capacityBytes, softBytes: capacityBytes, outputBytes: 64, outputCount: 1 }),
     );
@@ -200,12 +217,21 @@ export class Rig {
       bell(() => this.#producerRings++),
     );
     this.source = source ?? ring;
+    this.baton = new Baton(memory);
+    this.logThread = new DirectSender({
+      sys: this.sys,
+      bytes: this.bytes,
+      baton: this.baton,
+      source: new RingConsumer(memory, capacityBytes, ATTACH_CONSUMER, undefined),
+      wake: () => this.producer.wake(),
+    });
     const { sys } = this;
     const parts: ServerParts = {
       sys,
       diag: this.complaints.diag,
       bytes: this.bytes,
       source: this.source,
+      baton: this.#watched(this.baton),
       stdin: new ContainerStdin(sys, this.counters, () => {
         if (this.stdinClosed) throw new Error('stdin was closed twice');
         this.stdinClosed = true;
@@ -217,8 +243,16 @@ export class Rig {
       stallTimeoutMs,
       unusedMs,
       clientFds: this.clientFds,
-      declareSleep: () => declareSleep(this.#words, ring.sleepsWord),
-      declareAwake: () => declareAwake(this.#words, ring.sleepsWord),
+      declareSleep: () => {
+        this.onCall();
+        declareSleep(this.#words, ring.sleepsWord);
+        this.onCall();
+      },
+      declareAwake: () => {
+        this.onCall();
+        declareAwake(this.#words, ring.sleepsWord);
+        this.onCall();
+      },
       nextMessage: () => this.messages.shift(),
     };
     this.server = new AttachServer(parts);
@@ -245,11 +279,27 @@ export class Rig {
   }
 
   tryPut(text: string | Uint8Array, stream = 2): boolean {
+    const committed = this.commit(text, stream);
+    this.sendDirect();
+    return committed;
+  }
+
+  /** What the log thread has committed for itself to send, it sends now. */
+  sendDirect(): void {
+    if (!this.sendDue) return;
+    this.sendDue = false;
+    this.logThread.send();
+  }
+
+  /** The log thread has read something and not sent it yet. @returns whether the ring had room. */
+  commit(text: string | Uint8Array, stream = 2): boolean {
     const payload = Buffer.from(text as string);
     const offset = this.producer.tryClaim(payload.length, payload.length);
     if (offset === -1) return false;
     this.bytes.set(payload, offset);
-    this.producer.commit(payload.length, stream);
+    const direct = this.#direct && this.logThread.takes(payload.length);
+    this.producer.commit(payload.length, stream, direct);
+    this.sendDue ||= direct;
     return true;
   }
 
@@ -268,6 +318,11 @@ export class Rig {
     this.#rings++;
   }
 
+  /** Main rings the server's doorbell. */
+  wake(): void {
+    this.#rings++;
+  }
+
   /** The container has its stdin. */
   openStdin(): void {
     this.tell({ kind: 'stdin', fd: STDIN_FD });
@@ -277,6 +332,22 @@ export class Rig {
   end(): void {
     this.tell({ kind: 'end' });
     this.producer.end();
+  }
+
+  /** With the log thread's turn before and after the server's steps. */
+  #watched(baton: Baton): OwnBaton {
+    const around = (step: () => void): void => {
+      this.onCall();
+      step();
+      this.onCall();
+    };
+    return new Proxy(baton, {
+      get: (target, name: keyof OwnBaton) => {
+        if (name === 'offer') return (fds: readonly number[]) => around(() => target.offer(fds));
+        if (name === 'takeBack') return () => around(() => target.takeBack());
+        return target[name];
+      },
+    });
   }
 
   #take(): boolean {
@@ -293,19 +364,23 @@ export class Rig {
     return fakeSys({
       poll: (set, count, timeoutMs) => this.#poll(set, count, timeoutMs),
       accept4: () => {
+        this.onCall();
         if (this.acceptError !== 0) return this.acceptError;
         const client = this.backlog.shift();
         if (client === undefined) return EAGAIN;
-        client.fd = this.#nextFd++;
+        client.fd = FIRST_CLIENT_FD;
+        while (this.#clients.has(client.fd)) client.fd++; // the lowest that is free, as the kernel does
         this.#clients.set(client.fd, client);
         return progress(client.fd);
       },
       recvmsg: (fd, bytes, offset, length, fds) => {
+        this.onCall();
         fds[0] = 0;
         const result = this.#client(fd).receive(bytes.subarray(offset), length);
         return result === EAGAIN ? result : progress(result);
       },
       sendmmsg: (fd, bytes, parts, partsPerMessage, messages) => {
+        this.onCall();
         for (let i = 0; i < messages; i++) {
           const packet: Uint8Array[] = [];
           for (let part = i * partsPerMessage; part < (i + 1) * partsPerMessage; part++) {
@@ -319,10 +394,12 @@ export class Rig {
         return messages;
       },
       shutdown: (fd, how) => {
+        this.onCall();
         this.#client(fd).shutdown(how);
         return 0;
       },
       close: (fd) => {
+        this.onCall();
         if (this.clientFds.includes(fd)) throw new Error(`fd ${fd} is closed and still noted as open`);
         this.#client(fd).closed = true;
         this.#clients.delete(fd);

@@ -8,6 +8,7 @@ import type {
   FromAttachWorker,
   ToAttachWorker,
 } from '../../../src/proto/attach-messages.ts';
+import { Baton } from '../../../src/ring/baton.ts';
 import { RingConsumer } from '../../../src/ring/consumer.ts';
 import {
   ATTACH_CONSUMER,
@@ -81,7 +82,7 @@ function rig() {
   serve();
   const state = () => words[consumerBase(ATTACH_CONSUMER) + ConsumerWord.state];
   const clientFds = new Int32Array(memory.buffer, CLIENT_FDS_OFFSET, CLIENT_FDS_COUNT);
-  return { worker, runs, closed, seen, serve, lines: complaints.lines, state, words, clientFds };
+  return { worker, runs, closed, seen, serve, lines: complaints.lines, state, memory, words, clientFds };
 }
 
 /** What a thread was told and has not looked at. */
@@ -221,3 +222,42 @@ t.test('at the end a death is the end', async (t) => {
   t.equal(seen.lefts, 1);
   t.equal(state(), ConsumerState.absent);
 });
+
+t.test('while the log thread sends to them a dead thread’s clients are not closed, and no other starts', async (t) => {
+  const { worker, runs, closed, seen, memory, words, clientFds } = rig();
+  words[consumerBase(ATTACH_CONSUMER) + ConsumerWord.state] = ConsumerState.active;
+  clientFds[0] = 21;
+  const [attach, log] = [new Baton(memory), new Baton(memory)];
+  attach.offer([21]);
+  log.tryTake();
+  runs[0]?.die(new Error('a bug'));
+  for (let i = 0; i < 50; i++) await turn();
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  worker.serve();
+  t.same(closed, []);
+  t.same([runs.length, seen.lefts], [1, 0]);
+  log.layDown();
+  for (let i = 0; i < 5000 && seen.lefts === 0; i++) await new Promise((resolve) => setTimeout(resolve, 1));
+  t.same(closed, [21]);
+  t.equal(log.tryTake(), false);
+  worker.serve();
+  t.equal(runs.length, 2);
+  runs[1]?.leave('ended');
+});
+
+t.test(
+  'the log thread may be dead too, with the baton: the clients are closed once main has heard of both',
+  async (t) => {
+    const { runs, closed, seen, memory, clientFds } = rig();
+    clientFds[0] = 21;
+    const [attach, log, main] = [new Baton(memory), new Baton(memory), new Baton(memory)];
+    attach.offer([21]);
+    log.tryTake();
+    runs[0]?.die(new Error('a bug'));
+    await turn();
+    t.same(closed, []);
+    main.logThreadDied();
+    for (let i = 0; i < 5000 && seen.lefts === 0; i++) await new Promise((resolve) => setTimeout(resolve, 1));
+    t.same(closed, [21]);
+  },
+);

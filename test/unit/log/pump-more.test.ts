@@ -49,3 +49,33 @@ t.test('records that a worker had read and not yet passed on when it died are pa
   rig.end(true);
   t.same(rig.run(), ['out:read before the death\n']);
 });
+
+t.test('clients that take what was read get it once the log has it; nobody is woken for it', async (t) => {
+  const asked: number[] = [];
+  const seen: string[] = [];
+  const rig: PumpRig = new PumpRig(t, {
+    client: true,
+    clients: {
+      takes: (bytes) => {
+        asked.push(bytes);
+        return bytes < 10;
+      },
+      send: () => seen.push(rig.journal.entries.join()),
+    },
+  });
+  const quiet: (boolean | undefined)[] = [];
+  const commit = rig.producer.commit.bind(rig.producer);
+  rig.producer.commit = (bytes, stream, quietly) => {
+    if (bytes > 0) quiet.push(quietly);
+    commit(bytes, stream, quietly);
+  };
+  rig.begin();
+  rig.steps.push(
+    () => rig.print('short\n'),
+    () => rig.print('something long\n'),
+  );
+  rig.run();
+  t.same(asked, [6, 15]);
+  t.same(seen, ['out:short\n']);
+  t.same(quiet, [true, false]);
+});

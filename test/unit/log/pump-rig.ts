@@ -8,7 +8,7 @@ import { newCounters } from '../../../src/log/counters.ts';
 import type { LogDriver } from '../../../src/log/driver.ts';
 import { driverState } from '../../../src/log/driver-state.ts';
 import { Loss } from '../../../src/log/loss.ts';
-import { Pump } from '../../../src/log/pump.ts';
+import { type DirectClients, Pump } from '../../../src/log/pump.ts';
 import { O_CLOEXEC, O_NONBLOCK } from '../../../src/native/constants.ts';
 import { type Sys, sys } from '../../../src/native/sys.ts';
 import type { ToLogWorker } from '../../../src/proto/log-messages.ts';
@@ -88,7 +88,11 @@ export interface PumpRigOptions {
   /** Whether an attach client holds the ring from the first byte on. */
   readonly client?: boolean;
   readonly terminal?: boolean;
+  /** Whom short records are sent to; nobody. */
+  readonly clients?: DirectClients;
 }
+
+const NOBODY: DirectClients = { takes: () => false, send: () => {} };
 
 export class PumpRig {
   readonly out: Pipe = pipe(O_CLOEXEC | O_NONBLOCK);
@@ -112,7 +116,10 @@ export class PumpRig {
   readonly #pump: Pump;
   readonly #terminal: boolean;
 
-  constructor(test: Test, { geometry = {}, calls = {}, client = false, terminal = false }: PumpRigOptions = {}) {
+  constructor(
+    test: Test,
+    { geometry = {}, calls = {}, client = false, terminal = false, clients = NOBODY }: PumpRigOptions = {},
+  ) {
     const sizes = { capacityBytes: 1 << 18, softBytes: 1 << 18, outputBytes: 64, outputCount: 1, ...geometry };
     const memory = createMemory(memoryBytes(sizes));
     const bytes = new Uint8Array(memory.buffer);
@@ -134,6 +141,7 @@ export class PumpRig {
       drivers: [
         { driver: this.journal, state, loss: new Loss(sys, this.complaints.diag, 'journal', state), name: 'journal' },
       ],
+      clients: clients,
       keepBytes: sizes.softBytes / 2,
       counters: this.counters,
       doorbell: this.doorbell,

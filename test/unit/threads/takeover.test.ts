@@ -2,6 +2,7 @@
 import { existsSync, readdirSync, readlinkSync } from 'node:fs';
 import t from 'tap';
 import { sys } from '../../../src/native/sys.ts';
+import { Baton } from '../../../src/ring/baton.ts';
 import { LogWorker } from '../../../src/threads/log-worker.ts';
 import { Output } from '../../../src/threads/output.ts';
 import { WorkerPool } from '../../../src/threads/pool.ts';
@@ -144,4 +145,21 @@ t.test('a session leaves no fd behind', async (t) => {
   }
   await waitFor('threads to leave', () => eventfds() <= before, { timeoutMs: 3000 }).catch(() => undefined);
   t.equal(eventfds(), before);
+});
+
+t.test('a log worker that dies with the baton: it is the attach worker’s again, which is woken', async (t) => {
+  const streams = new Streams(t);
+  const mortal = new MortalWorker(t, streams);
+  const { worker } = mortal;
+  worker.begin(streams.sources);
+  const baton = new Baton(worker.memory);
+  baton.offer([NO_FD]);
+  t.equal(baton.tryTake(), true);
+  baton.begin();
+  worker.attachDoorbell.take();
+  await mortal.kill();
+  await waitFor('main to have seen to it', () => worker.attachDoorbell.take());
+  t.equal(baton.tryWithdraw(), true);
+  t.equal(baton.underWay, true, 'it is told to whom something was being sent');
+  t.equal(baton.tryTake(), false);
 });
