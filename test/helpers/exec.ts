@@ -34,6 +34,8 @@ export interface ExecOptions {
   /** Do not make the pid file and the log beforehand. */
   readonly withoutFiles?: boolean;
   readonly holdStart?: boolean;
+  /** In place of the monitor's own. */
+  readonly conmonPath?: string;
 }
 
 /** The container that an exec runs in, as conmon sees it. */
@@ -82,7 +84,7 @@ export class Exec {
     }
     const env = style === 'podman' ? podmanEnv(workspace) : crioEnv();
     this.conmon = new ConmonProcess({
-      path: c.monitor.path,
+      path: options.conmonPath ?? c.monitor.path,
       args: this.args,
       env: {
         ...env,
