@@ -11,6 +11,7 @@
 #include <linux/openat2.h>
 #include <node_api.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -477,6 +478,17 @@ static napi_value sys_getpgid(napi_env env, napi_callback_info info)
 	int pid = arg_int(&a, 0);
 	REFUSE_IF(env, a.bad);
 	ANSWER(env, getpgid(pid));
+}
+
+/* schedSetscheduler(tid, policy): a policy without a priority */
+static napi_value sys_sched_setscheduler(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	int tid = arg_int(&a, 0);
+	int policy = arg_int(&a, 1);
+	struct sched_param parameters = {.sched_priority = 0};
+	REFUSE_IF(env, a.bad);
+	ANSWER(env, sched_setscheduler(tid, policy, &parameters));
 }
 
 /* exitNow(status): _exit; no thread is joined, so that none that waits in a call of its own can hold the process back */
@@ -998,6 +1010,7 @@ NAPI_MODULE_INIT()
 		{"waitpid", sys_waitpid},
 		{"kill", sys_kill},
 		{"getpgid", sys_getpgid},
+		{"schedSetscheduler", sys_sched_setscheduler},
 		{"exitNow", sys_exit_now},
 		{"spawn", sys_spawn},
 		{"socket", sys_socket},

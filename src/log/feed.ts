@@ -40,6 +40,10 @@ export interface PumpDriver {
   readonly name: string;
 }
 
+/**
+ * What runs for each line goes through arrays by index and makes no closure: an iterator, a closure's context and their like
+ * are garbage until V8 has compiled the loop, and time in its interpreter (docs/adr/0045-a-containers-first-lines.md).
+ */
 export class Feed {
   readonly drivers: readonly PumpDriver[];
   readonly #diag: Diag;
@@ -55,7 +59,10 @@ export class Feed {
 
   /** Gives every driver what it can take, and the ring back what all have. */
   all(): void {
-    for (const slot of this.drivers) this.#feed(slot);
+    for (let i = 0; i < this.drivers.length; i++) {
+      const slot = this.drivers[i];
+      if (slot !== undefined) this.#feed(slot);
+    }
     this.#release();
   }
 
@@ -89,7 +96,12 @@ export class Feed {
   /** When the first driver wants to be retried; Infinity = none does. */
   wakeAtMs(): number {
     let first = Number.POSITIVE_INFINITY;
-    for (const slot of this.drivers) first = Math.min(first, this.wakesAtMs(slot));
+    for (let i = 0; i < this.drivers.length; i++) {
+      const slot = this.drivers[i];
+      if (slot === undefined) continue;
+      const each = this.wakesAtMs(slot);
+      if (each < first) first = each;
+    }
     return first;
   }
 
@@ -114,12 +126,21 @@ export class Feed {
 
   /** Nothing more can be read from the stream for now, or with `last` ever. For a driver that is behind more does follow. */
   settle(stream: Stream, last: boolean): void {
-    for (const slot of this.drivers)
-      if (this.#holds(slot, stream, last)) this.#attempt(slot, () => slot.driver.settle(stream, last));
+    for (let i = 0; i < this.drivers.length; i++) {
+      const slot = this.drivers[i];
+      if (slot !== undefined && this.#holds(slot, stream, last)) this.#settle(slot, stream, last);
+    }
+  }
+
+  #settle(slot: PumpDriver, stream: Stream, last: boolean): void {
+    this.#attempt(slot, () => slot.driver.settle(stream, last));
   }
 
   holdsPartial(stream: Stream): boolean {
-    for (const slot of this.drivers) if (this.#holds(slot, stream, false)) return true;
+    for (let i = 0; i < this.drivers.length; i++) {
+      const slot = this.drivers[i];
+      if (slot !== undefined && this.#holds(slot, stream, false)) return true;
+    }
     return false;
   }
 
@@ -205,7 +226,10 @@ export class Feed {
   #release(): void {
     const { tail, head } = this.#cursor;
     let oldest = tail;
-    for (const slot of this.drivers) if (backlog(tail, position(slot)) > backlog(tail, oldest)) oldest = position(slot);
+    for (let i = 0; i < this.drivers.length; i++) {
+      const slot = this.drivers[i];
+      if (slot !== undefined && backlog(tail, position(slot)) > backlog(tail, oldest)) oldest = position(slot);
+    }
     if (oldest !== head) this.#cursor.releaseTo(oldest);
   }
 }

@@ -114,7 +114,10 @@ export class Pump {
     this.#takeMessages();
     while (this.#ending === undefined) {
       const wasFull = this.#full;
-      yield* this.#poll(this.#timeoutMs());
+      if (this.#prepare(this.#timeoutMs())) {
+        yield this.#request;
+        if (wasFull) this.#parts.declareAwake();
+      }
       this.#retryDrivers();
       if (this.#ready(0)) {
         this.#parts.doorbell.take();
@@ -137,15 +140,16 @@ export class Pump {
     this.#feed.close(sync);
   }
 
-  *#poll(timeoutMs: number): Steps<void> {
+  /** Fills the next request in. @returns false when there is space again after all: then there is nothing to wait for. */
+  #prepare(timeoutMs: number): boolean {
     const set = this.#pollSet;
-    const asleep = this.#full;
     set[0] = this.#parts.doorbell.fd;
     set[1] = POLLIN;
-    this.#sources.forEach((source, i) => {
-      set[2 + 2 * i] = this.#full || source.hungUp ? -1 : source.fd;
+    for (let i = 0; i < this.#sources.length; i++) {
+      const source = this.#sources[i];
+      set[2 + 2 * i] = source === undefined || this.#full || source.hungUp ? -1 : source.fd;
       set[3 + 2 * i] = POLLIN;
-    });
+    }
     const drivers = this.#feed.drivers;
     const first = 2 * (1 + this.#sources.length);
     for (let i = 0; i < drivers.length; i++) {
@@ -153,20 +157,19 @@ export class Pump {
       set[first + 2 * i] = slot === undefined ? -1 : this.#feed.waitFd(slot);
       set[first + 2 * i + 1] = POLLOUT;
     }
-    if (asleep) {
+    if (this.#full) {
       this.#parts.declareSleep();
       // Space may have come before the flag was seen: look once more.
       if (this.#parts.producer.tryClaim(READ_BYTES, LEAST_READ_BYTES) !== -1) {
         this.#full = false;
         this.#parts.declareAwake();
-        return;
+        return false;
       }
     }
     this.#request.set = set;
     this.#request.count = set.length / 2;
     this.#request.timeoutMs = timeoutMs;
-    yield this.#request;
-    if (asleep) this.#parts.declareAwake();
+    return true;
   }
 
   #ready(slot: number): boolean {
@@ -198,7 +201,7 @@ export class Pump {
     // A full ring reads nothing, so nothing follows a held part before a consumer has released something.
     if (this.#full) return retryMs;
     if (this.#holdsPartial()) return 0;
-    if (!this.#sources.some((source) => source.hungUp)) return retryMs;
+    if (!this.#hungUp()) return retryMs;
     return retryMs === -1 ? HUNG_UP_MS : Math.min(retryMs, HUNG_UP_MS);
   }
 
@@ -305,7 +308,15 @@ export class Pump {
   }
 
   #holdsPartial(): boolean {
-    for (const source of this.#sources) if (this.#feed.holdsPartial(source.stream)) return true;
+    for (let i = 0; i < this.#sources.length; i++) {
+      const source = this.#sources[i];
+      if (source !== undefined && this.#feed.holdsPartial(source.stream)) return true;
+    }
+    return false;
+  }
+
+  #hungUp(): boolean {
+    for (let i = 0; i < this.#sources.length; i++) if (this.#sources[i]?.hungUp === true) return true;
     return false;
   }
 

@@ -73,7 +73,7 @@ export class RecordFile implements LogDriver {
     const lane = this.#of(stream);
     const { format, counters, state } = this.#parts;
     // What the other stream could not write yet stands before this in the file.
-    if (!this.#flush(stream === STDOUT ? this.#stderr : this.#stdout)) return false;
+    if (!this.#flush(this.#other(lane))) return false;
     format.begin(lane);
     const recordsWord = lane.words + FormatField.records / 4;
     for (let taken = state[DriverField.takenBytes] ?? 0; taken < length; ) {
@@ -121,11 +121,13 @@ export class RecordFile implements LogDriver {
 
   retry(): void {
     this.#parts.sink.retry();
-    for (const lane of this.#inOrder()) this.#flush(lane);
+    const first = this.#first();
+    this.#flush(first);
+    this.#flush(this.#other(first));
   }
 
   shed(): void {
-    for (const lane of this.#inOrder()) {
+    for (const lane of [this.#first(), this.#other(this.#first())]) {
       const from = lane.outStart + (this.#parts.state[lane.doneField] ?? 0);
       const closedEnd = this.#closedEnd(lane);
       if (closedEnd === from) continue;
@@ -149,9 +151,11 @@ export class RecordFile implements LogDriver {
   /** Writes the closed records and moves an open one to the start of the area. @returns false when some had to stay. */
   #flush(lane: Lane): boolean {
     const { sink, state } = this.#parts;
-    const [first] = this.#inOrder();
     // A record of the other lane that is half in the file must be ended before anything else.
-    if ((state[DriverField.fragmentBytes] ?? 0) > 0 && first !== lane && !this.#flush(first)) return false;
+    if ((state[DriverField.fragmentBytes] ?? 0) > 0) {
+      const first = this.#first();
+      if (first !== lane && !this.#flush(first)) return false;
+    }
     const closedEnd = this.#closedEnd(lane);
     for (let from = lane.outStart + (state[lane.doneField] ?? 0); from < closedEnd; ) {
       if (!sink.stalled) state[DriverField.writingLane] = lane.doneField;
@@ -164,9 +168,12 @@ export class RecordFile implements LogDriver {
   }
 
   /** The lane whose record may be half written goes first. */
-  #inOrder(): readonly [Lane, Lane] {
-    const last = this.#parts.state[DriverField.writingLane];
-    return last === this.#stderr.doneField ? [this.#stderr, this.#stdout] : [this.#stdout, this.#stderr];
+  #first(): Lane {
+    return this.#parts.state[DriverField.writingLane] === this.#stderr.doneField ? this.#stderr : this.#stdout;
+  }
+
+  #other(lane: Lane): Lane {
+    return lane === this.#stdout ? this.#stderr : this.#stdout;
   }
 
   /** Where the closed records end, and the open one, if there is one, begins. */

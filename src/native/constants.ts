@@ -101,3 +101,6 @@ export const MSG_NOSIGNAL = 0x4000;
 
 /** The largest fd number that close_range takes. */
 export const FD_MAX = 0xffffffff;
+
+/** sched(7): runs as often as others, but never takes the CPU from one that has just become ready. */
+export const SCHED_BATCH = 3;

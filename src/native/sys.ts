@@ -88,6 +88,8 @@ export interface Sys {
   waitpid(pid: number, options: number, status: Int32Array): SysResult;
   kill(pid: number, signal: number): SysResult;
   getpgid(pid: number): SysResult;
+  /** sched_setscheduler(2) of one thread, to a policy that has no priority (SCHED_OTHER, SCHED_BATCH, SCHED_IDLE). */
+  schedSetscheduler(tid: number, policy: number): SysResult;
   /** _exit(2): ends the process at once, whatever its threads are waiting for. Answers only when `status` is no number. */
   exitNow(status: number): SysResult;
   /** vfork + execve. The pid, or -errno when the child could not be set up or executed (no zombie is left). */

@@ -7,6 +7,7 @@ import type { Diag } from '../diag/diag.ts';
 import type { Sys } from '../native/sys.ts';
 import type { LogCounters, Source } from '../proto/log-messages.ts';
 import { type AttachPlan, AttachWorker } from './attach-worker.ts';
+import { keepBackgroundBehind } from './background.ts';
 import { Discard } from './discard.ts';
 import { LogWorker, type LogWorkerPlan } from './log-worker.ts';
 import { type Pool, WorkerPool } from './pool.ts';
@@ -147,7 +148,10 @@ export class Output {
   }
 
   #thePool(): Pool {
-    this.#pool ??= new WorkerPool();
+    if (this.#pool === undefined) {
+      this.#pool = new WorkerPool();
+      keepBackgroundBehind(this.#sys, this.#diag);
+    }
     return this.#pool;
   }
 

@@ -9,6 +9,7 @@ import { ConmonError, errorText } from '../diag/error.ts';
 import type { Sys } from '../native/sys.ts';
 import type { FromSharedWorker, Role, SharedTask, ToSharedWorker } from '../proto/shared-messages.ts';
 import type { Doorbell } from '../ring/doorbell.ts';
+import { keepBackgroundBehind } from './background.ts';
 import { createDoorbell } from './log-worker.ts';
 import { UsedMemories } from './memories.ts';
 import { type Owner, type Pool, type Running, WorkerPool, workerThreads } from './pool.ts';
@@ -43,6 +44,7 @@ export class SharedPool implements Pool {
     this.#sys = sys;
     this.#diag = diag;
     this.memories = new UsedMemories(sys, (memory) => this.#forget(memory));
+    keepBackgroundBehind(sys, diag);
   }
 
   /** Throws ConmonError DOORBELL. */
