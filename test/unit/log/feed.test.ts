@@ -69,6 +69,7 @@ class Taker implements LogDriver {
     return false;
   }
   reopen(): void {}
+  rest(): void {}
   sync(): void {}
   close(): void {
     this.closed++;
