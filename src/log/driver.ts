@@ -24,6 +24,11 @@ export interface LogDriver {
   readonly wakeAtMs: number;
   /** The sink is stalled because it is slow, not because it is gone: until {@link wakeAtMs} it may hold the container back. */
   readonly patient: boolean;
+  /**
+   * Whether nothing is held and nothing wanted: {@link wakeAtMs} is Infinity, {@link waitFd} -1, and no stream has a partial
+   * line. Asked once a line, in place of all these; a driver may answer false at any time.
+   */
+  readonly calm: boolean;
   /** An fd whose POLLOUT is a reason for {@link retry}; -1 = none. */
   readonly waitFd: number;
   /** Tries again what the sink could not do: a record about lost ones, held records, a new file. */
@@ -32,8 +37,6 @@ export interface LogDriver {
   shed(): void;
   /** Makes a new log file under the same path, with whole records in the old one and the new. */
   reopen(): void;
-  /** Nothing has come for a while: memory of its own that holds nothing may be given back. */
-  rest(): void;
   /** Makes everything durable. */
   sync(): void;
   /** Releases the sink and says in the diagnostics what it has lost in all. */

@@ -93,6 +93,15 @@ export class Feed {
     for (const slot of this.drivers) this.#attempt(slot, () => slot.driver.shed());
   }
 
+  /** Whether no driver holds or wants anything; false when one is not called any more. */
+  get calm(): boolean {
+    for (let i = 0; i < this.drivers.length; i++) {
+      const slot = this.drivers[i];
+      if (slot !== undefined && (!slot.driver.calm || isBroken(slot))) return false;
+    }
+    return true;
+  }
+
   /** When the first driver wants to be retried; Infinity = none does. */
   wakeAtMs(): number {
     let first = Number.POSITIVE_INFINITY;
@@ -142,10 +151,6 @@ export class Feed {
       if (slot !== undefined && this.#holds(slot, stream, false)) return true;
     }
     return false;
-  }
-
-  rest(): void {
-    for (const slot of this.drivers) this.#attempt(slot, () => slot.driver.rest());
   }
 
   close(sync: boolean): void {

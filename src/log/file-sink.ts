@@ -126,6 +126,11 @@ export class FileSink {
     return this.#stalled;
   }
 
+  /** It takes something, and wants nothing: no {@link retry}, no {@link waitFd}. */
+  get calm(): boolean {
+    return !this.#stalled && this.#state[DriverField.reopenWanted] !== 1;
+  }
+
   /** When {@link retry} is wanted; Infinity = not, or as soon as {@link waitFd} can be written. */
   get wakeAtMs(): number {
     const stall = this.#stalled && this.waitFd === -1 ? this.#backoff.untilMs : Number.POSITIVE_INFINITY;

@@ -107,6 +107,8 @@ export class Journald implements LogDriver {
   #retryDelayMs = 0;
   /** What comes next is dropped. */
   #shedding = false;
+  /** What it holds and wants is asked one by one. */
+  readonly calm = false;
   /** A line that is held will get no end. */
   readonly #ended = new Set<Stream>();
 
@@ -233,9 +235,6 @@ export class Journald implements LogDriver {
   reopen(): void {}
 
   /** journald's to do. */
-  /** What it keeps is small, and in use again with the next line. */
-  rest(): void {}
-
   sync(): void {}
 
   close(): void {

@@ -6,7 +6,6 @@
 
 import type { Diag } from '../diag/diag.ts';
 import { EAGAIN, EIO, POLLIN, POLLOUT } from '../native/constants.ts';
-import { earlier, type Rest } from '../native/rest.ts';
 import { type PollRequest, runSteps, type Steps } from '../native/steps.ts';
 import type { Sys } from '../native/sys.ts';
 import type { LogCounters, Source as SourcePlan, ToLogWorker } from '../proto/log-messages.ts';
@@ -73,10 +72,6 @@ export interface PumpParts {
   nextMessage(): ToLogWorker | undefined;
   /** Every driver has made its new file, or has tried. */
   onReopened(): void;
-  /** Says when nothing has come for a while; absent = never. */
-  readonly rest?: Rest;
-  /** Then: memory may be given back. Drivers have done so. */
-  onRest?(): void;
 }
 
 interface Source {
@@ -119,11 +114,13 @@ export class Pump {
     this.#takeMessages();
     while (this.#ending === undefined) {
       const wasFull = this.#full;
-      if (this.#prepare(this.#timeoutMs())) {
+      // Between two lines, most of the time: who wants nothing is asked once, and not for each thing that he may want.
+      const calm = !wasFull && this.#feed.calm && !this.#hungUp();
+      if (this.#prepare(calm)) {
         yield this.#request;
         if (wasFull) this.#parts.declareAwake();
       }
-      this.#retryDrivers();
+      if (!calm) this.#retryDrivers();
       if (this.#ready(0)) {
         this.#parts.doorbell.take();
         this.#full = false;
@@ -131,8 +128,7 @@ export class Pump {
         this.#takeMessages();
       }
       // While the ring was full the sources were not asked: whether more is there is not known yet.
-      if (!this.#full && !wasFull) this.#readAll();
-      if (!this.#full && this.#parts.rest?.due(this.#parts.counters.readBytes) === true) this.#giveBack();
+      if (!this.#full && !wasFull) this.#readAll(calm);
     }
     this.#parts.producer.unlimit();
     if (this.#ending.drain) for (const source of this.#sources) this.#drain(source);
@@ -141,18 +137,13 @@ export class Pump {
     this.#parts.producer.end();
   }
 
-  #giveBack(): void {
-    this.#feed.rest();
-    this.#parts.onRest?.();
-  }
-
   /** Ends the drivers: everything is written or counted. */
   close(sync: boolean): void {
     this.#feed.close(sync);
   }
 
   /** Fills the next request in. @returns false when there is space again after all: then there is nothing to wait for. */
-  #prepare(timeoutMs: number): boolean {
+  #prepare(calm: boolean): boolean {
     const set = this.#pollSet;
     set[0] = this.#parts.doorbell.fd;
     set[1] = POLLIN;
@@ -165,7 +156,7 @@ export class Pump {
     const first = 2 * (1 + this.#sources.length);
     for (let i = 0; i < drivers.length; i++) {
       const slot = drivers[i];
-      set[first + 2 * i] = slot === undefined ? -1 : this.#feed.waitFd(slot);
+      set[first + 2 * i] = slot === undefined || calm ? -1 : this.#feed.waitFd(slot);
       set[first + 2 * i + 1] = POLLOUT;
     }
     if (this.#full) {
@@ -179,7 +170,7 @@ export class Pump {
     }
     this.#request.set = set;
     this.#request.count = set.length / 2;
-    this.#request.timeoutMs = timeoutMs;
+    this.#request.timeoutMs = calm ? -1 : this.#timeoutMs();
     return true;
   }
 
@@ -212,8 +203,8 @@ export class Pump {
     // A full ring reads nothing, so nothing follows a held part before a consumer has released something.
     if (this.#full) return retryMs;
     if (this.#holdsPartial()) return 0;
-    const quietMs = earlier(retryMs, this.#parts.rest?.timeoutMs() ?? -1);
-    return this.#hungUp() ? earlier(quietMs, HUNG_UP_MS) : quietMs;
+    if (!this.#hungUp()) return retryMs;
+    return retryMs === -1 ? HUNG_UP_MS : Math.min(retryMs, HUNG_UP_MS);
   }
 
   /** Stalled drivers whose time has come, or whose sink says that it takes something again. */
@@ -231,14 +222,15 @@ export class Pump {
     if (this.#full) this.#feed.limit(this.#parts.keepBytes);
   }
 
-  #readAll(): void {
+  /** @param calm whether nothing was held before the wait, so that nothing can be settled by it */
+  #readAll(calm: boolean): void {
     for (let i = 0; i < this.#sources.length; i++) {
       const source = this.#sources[i];
       if (source === undefined) continue;
       // Also after each wait for something else: a read of a terminal that is still closed costs one system call.
       if (source.hungUp) source.hungUp = false;
       else if (this.#ready(1 + i)) this.#readTurn(source);
-      else this.#settle(source.stream, false);
+      else if (!calm) this.#settle(source.stream, false);
     }
   }
 

@@ -35,6 +35,9 @@ class Taker implements LogDriver {
   wakeAtMs = NEVER;
   waitFd = -1;
   closed = 0;
+  get calm(): boolean {
+    return !this.stalled && this.wakeAtMs === NEVER && this.waitFd === -1;
+  }
   /** Called with each batch, before it is taken. */
   before: ((text: string) => void) | undefined;
   readonly #bytes: Uint8Array;
@@ -69,7 +72,6 @@ class Taker implements LogDriver {
     return false;
   }
   reopen(): void {}
-  rest(): void {}
   sync(): void {}
   close(): void {
     this.closed++;

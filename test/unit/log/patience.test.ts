@@ -30,6 +30,7 @@ class Slow implements LogDriver {
   #shedding = false;
   readonly wakeAtMs = Number.POSITIVE_INFINITY;
   readonly waitFd = -1;
+  readonly calm = false;
   readonly settled: boolean[] = [];
 
   get stalled(): boolean {
@@ -59,7 +60,6 @@ class Slow implements LogDriver {
 
   reopen(): void {}
 
-  rest(): void {}
   sync(): void {}
 
   close(): void {}
