@@ -38,8 +38,11 @@ const prefixBytes = 45;
 const recordLimitBytes = 8192;
 /** The log is complete when the pipe is empty and the file has its size and has kept it for so long. */
 const quietMs = 50;
-const stallMs = 3_000;
+/** A log that has not grown for so long is not going to; a disk that is busy writing may take seconds. */
+const stallMs = 10_000;
+/** Longest that a flood may take, and more for each MB: no monitor is as slow as 50 MB/s. */
 const writeLimitMs = 60_000;
+const limitMsPerMB = 20;
 
 export function variantOf(load: Load): string {
   return load.variant ?? String(load.lineBytes);
@@ -133,11 +136,10 @@ export async function flood(monitor: Monitor, load: Load, least: number, atNs = 
   const both = load.both === true ? ' both=1' : '';
   const at = atNs === 0 ? '' : ` at=${atNs}`;
   const command = `write line=${specOf(load)} total=${streamBytes(load)}${chunk}${both}${at}`;
-  const written = await monitor.container.request(command, writeLimitMs);
-  const quiet = await monitor.container.request(
-    `watch min=${least} quiet=${quietMs} stall=${stallMs} path=${monitor.logPath}`,
-    writeLimitMs,
-  );
+  const limitMs = writeLimitMs + load.payloadMB * limitMsPerMB;
+  const written = await monitor.container.request(command, limitMs);
+  const watch = `watch min=${least} quiet=${quietMs} stall=${stallMs} path=${monitor.logPath}`;
+  const quiet = await monitor.container.request(watch, limitMs);
   return { written, quiet };
 }
 
