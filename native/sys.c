@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/openat2.h>
+#include <malloc.h>
 #include <node_api.h>
 #include <poll.h>
 #include <sched.h>
@@ -429,6 +430,29 @@ static napi_value sys_clock_gettime(napi_env env, napi_callback_info info)
 	((double *)(void *)out.data)[0] = (double)now.tv_sec;
 	((double *)(void *)out.data)[1] = (double)now.tv_nsec;
 	ANSWER(env, result);
+}
+
+/* ---- memory ---------------------------------------------------------------------------------------------------- */
+
+/* mallocTrim(): what malloc holds free, to the kernel; 1 if there was any */
+static napi_value sys_malloc_trim(napi_env env, napi_callback_info info)
+{
+	napi_value result;
+	(void)info;
+	napi_create_int32(env, malloc_trim(0), &result);
+	return result;
+}
+
+/* adjustExternalMemory(change): tells V8 of so many bytes more or less that its objects keep elsewhere */
+static napi_value sys_adjust_external_memory(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	double change = arg_double(&a, 0);
+	int64_t adjusted = 0;
+	napi_value result;
+	REFUSE_IF(env, a.bad || !(change >= -9007199254740991.0 && change <= 9007199254740991.0));
+	napi_create_int32(env, napi_adjust_external_memory(env, (int64_t)change, &adjusted) == napi_ok ? 0 : -EINVAL, &result);
+	return result;
 }
 
 /* ---- processes ------------------------------------------------------------------------------------------------- */
@@ -1005,6 +1029,8 @@ NAPI_MODULE_INIT()
 		{"inotifyInit", sys_inotify_init},
 		{"inotifyAddWatch", sys_inotify_add_watch},
 		{"clockGettime", sys_clock_gettime},
+		{"mallocTrim", sys_malloc_trim},
+		{"adjustExternalMemory", sys_adjust_external_memory},
 		{"prctl", sys_prctl},
 		{"prctlSetName", sys_prctl_set_name},
 		{"waitpid", sys_waitpid},

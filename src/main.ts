@@ -23,6 +23,8 @@ import {
   SIGQUIT,
   SIGTERM,
 } from './native/constants.ts';
+import { giveMemoryBack } from './native/garbage.ts';
+import { QUIET_MS } from './native/rest.ts';
 import { sys } from './native/sys.ts';
 import { syncKey } from './proto/sync-message.ts';
 import { Environment } from './session/environment.ts';
@@ -39,6 +41,8 @@ declare const CONMON_COMMIT: string;
 /** Bytes of the launcher's status pipe (docs/adr/0003-launcher-hand-over.md). */
 const READY = 'R';
 const STAY = 'S';
+/** Once, when a container has run for a moment: behind its log worker, which does the same (docs/adr/0041-memory-is-given-back.md). */
+const REST_AFTER_MS = QUIET_MS + 200;
 const FORWARDED = { SIGTERM, SIGINT, SIGQUIT } as const;
 
 /** setTimeout's limit: once in 25 days. */
@@ -111,7 +115,9 @@ function runSession(options: Options, diag: Diag, prepared: Prepared): void {
   afterSecondGo(options, diag, attachPipe, prepared.startFd, () => {
     session.post({ type: 'start' });
     if (stdio === undefined) disconnectStandardStreams();
-    if (!options.exec) setImmediate(() => execs.welcome(session, diag));
+    if (options.exec) return;
+    setImmediate(() => execs.welcome(session, diag));
+    setTimeout(giveMemoryBack, REST_AFTER_MS);
   });
 }
 

@@ -9,7 +9,9 @@ import { type Kernel, loadKernel } from '../src/kernel/kernel.ts';
 import { newCounters } from '../src/log/counters.ts';
 import { createDriver } from '../src/log/drivers.ts';
 import { Pump, READ_BYTES } from '../src/log/pump.ts';
+import { giveMemoryBack } from '../src/native/garbage.ts';
 import { checkBuild } from '../src/native/libexec.ts';
+import { forgetPages, Rest } from '../src/native/rest.ts';
 import { runSteps, type Steps } from '../src/native/steps.ts';
 import { sys } from '../src/native/sys.ts';
 import type { Line, PortTask } from '../src/proto/line.ts';
@@ -17,17 +19,25 @@ import type { FromLogWorker, LogCounters, LogTask, ToLogWorker } from '../src/pr
 import { Baton } from '../src/ring/baton.ts';
 import { RingConsumer } from '../src/ring/consumer.ts';
 import { Doorbell, declareAwake, declareSleep } from '../src/ring/doorbell.ts';
-import { ATTACH_CONSUMER, CONSUMER_COUNT, LOG_CONSUMER, Word } from '../src/ring/layout.ts';
+import { ATTACH_CONSUMER, CONSUMER_COUNT, LOG_CONSUMER, RING_OFFSET, Word } from '../src/ring/layout.ts';
 import { RingProducer } from '../src/ring/producer.ts';
 import { portLine } from './port-line.ts';
 
 export default function run({ task, port }: PortTask<LogTask>): LogCounters {
   checkBuild();
-  return runSteps(sys, logSteps(task, portLine(port), loadKernel(task.memory)));
+  return runSteps(sys, logSteps(task, portLine(port), loadKernel(task.memory), giveMemoryBack));
 }
 
-/** A task as steps, for a thread that runs several (./shared.ts). `kernel` works in the task's memory. */
-export function* logSteps(task: LogTask, line: Line<ToLogWorker, FromLogWorker>, kernel: Kernel): Steps<LogCounters> {
+/**
+ * A task as steps, for a thread that runs several (./shared.ts). `kernel` works in the task's memory.
+ * @param giveBack called when nothing has come for a while, to give back what is the thread's; absent = nothing is given back
+ */
+export function* logSteps(
+  task: LogTask,
+  line: Line<ToLogWorker, FromLogWorker>,
+  kernel: Kernel,
+  giveBack?: () => void,
+): Steps<LogCounters> {
   const { memory, geometry } = task;
   const counters = newCounters();
   const diag = new Diag(sys, task.diag);
@@ -62,6 +72,13 @@ export function* logSteps(task: LogTask, line: Line<ToLogWorker, FromLogWorker>,
     declareAwake: () => declareAwake(words, Word.producerSleeps),
     onReopened: () => line.tell({ kind: 'reopened' }),
     nextMessage: () => line.next(),
+    ...(giveBack && {
+      rest: new Rest(() => performance.now()),
+      onRest: () => {
+        if (producer.idle) forgetPages(sys, bytes, RING_OFFSET, RING_OFFSET + geometry.capacityBytes);
+        giveBack();
+      },
+    }),
   });
   yield* pump.steps();
   pump.close(task.syncLog);

@@ -9,6 +9,7 @@ import { numberIn } from './container.ts';
 import type { Environment, Sample, Side } from './environment.ts';
 import { type Monitor, startMonitor } from './monitor.ts';
 import { programPath } from './native.ts';
+import { payloadLines, verifyJsonLog } from './payload.ts';
 import { machineCpu } from './procfs.ts';
 import { type LogFormat, verifyLog } from './verify.ts';
 
@@ -21,16 +22,18 @@ export interface Load {
   readonly payloadMB: number;
   /** The row's name; the line length by default. */
   readonly variant?: string;
-  /** Lines of any bytes instead of text. */
-  readonly binary?: boolean;
+  /** Lines of any bytes, or of words in which nothing has to be escaped, instead of any printable characters. */
+  readonly content?: 'binary' | 'words';
   /** As much again to stderr, at the same time. */
   readonly both?: boolean;
   /** Bytes of one write(2) of the container; 64 KiB by default. */
   readonly chunkBytes?: number;
   /** The value of --log-path; a k8s-file by default. */
   readonly log?: (logPath: string) => string;
-  /** How the log is verified; `none`: there is no log, the run is over when the pipe is empty. */
-  readonly format?: LogFormat | 'none';
+  /** How the log is verified; `none`: there is no log. */
+  readonly format?: LogFormat | 'json' | 'none';
+  /** More arguments of conmon. */
+  readonly extra?: readonly string[];
 }
 
 /** CRI record around the content: timestamp, stream, tag and their spaces; the newline stands for the payload's own. */
@@ -50,7 +53,7 @@ export function variantOf(load: Load): string {
 
 /** The line as bench/native/pattern.h is told of it. */
 function specOf(load: Load): string {
-  return `${load.lineBytes}${load.binary === true ? 'b' : ''}`;
+  return `${load.lineBytes}${load.content === undefined ? '' : load.content === 'binary' ? 'b' : 'w'}`;
 }
 
 /** Bytes that the container writes to one stream. */
@@ -66,6 +69,12 @@ export function leastLogBytes(lineBytes: number, totalBytes: number): number {
   return Math.floor(totalBytes / lineBytes) * lineInLog;
 }
 
+/** Size that the log has at least when it is complete; 0: there is none that grows to the end, the empty pipe is what counts. */
+function leastOf({ format, lineBytes }: Load, totalBytes: number): number {
+  if (format === 'none' || format === 'k8s-tail') return 0;
+  return format === 'json' ? totalBytes : leastLogBytes(lineBytes, totalBytes);
+}
+
 export async function warmMemory(bytes: number, signal: AbortSignal): Promise<void> {
   await run(programPath('warm-memory'), [String(Math.round(bytes * 1.1) + 64e6)], { timeout: 60_000, signal });
 }
@@ -79,12 +88,12 @@ export async function floodMonitor(
 ): Promise<Sample> {
   const streams = load.both === true ? 2 : 1;
   const totalBytes = streamBytes(load) * streams;
-  const logs = load.format !== 'none';
-  const least = logs ? leastLogBytes(load.lineBytes, totalBytes) : 0;
-  const monitor = await startMonitor(environment, side, load.log === undefined ? {} : { log: load.log });
+  const least = leastOf(load, totalBytes);
+  const { log, extra = [] } = load;
+  const monitor = await startMonitor(environment, side, log === undefined ? { extra } : { log, extra });
   try {
     // Nobody else writes this file then, but something must be watched.
-    if (!logs) await writeFile(monitor.logPath, '');
+    if (load.format === 'none') await writeFile(monitor.logPath, '');
     await warmMemory(least, environment.signal);
     const machineBefore = await machineCpu();
     const cpuBeforeNs = await monitor.cpuNs();
@@ -94,8 +103,9 @@ export async function floodMonitor(
     await monitor.finish(0);
     // After the end: a record that is added then (an empty F, say) must be found too.
     const verdict = await verify(load, monitor.logPath);
-    if (verdict.logBytes !== numberIn(quiet, 'size')) throw new Error('the log was not complete when it was timed');
-    const wallNs = numberIn(quiet, logs ? 'complete' : 'drained') - numberIn(written, 'first');
+    if (least > 0 && verdict.logBytes !== numberIn(quiet, 'size'))
+      throw new Error('the log was not complete when it was timed');
+    const wallNs = numberIn(quiet, least > 0 ? 'complete' : 'drained') - numberIn(written, 'first');
     const generatorNs = numberIn(written, 'cpu') + numberIn(quiet, 'cpu');
     const othersNs = machineAfter.busyNs - machineBefore.busyNs - cpuNs - generatorNs;
     return {
@@ -146,6 +156,10 @@ export async function flood(monitor: Monitor, load: Load, least: number, atNs = 
 async function verify(load: Load, path: string): Promise<{ logBytes: number; records: number; partial: number }> {
   const format = load.format ?? 'k8s';
   if (format === 'none') return { logBytes: (await stat(path)).size, records: 0, partial: 0 };
+  if (format === 'json') {
+    const logBytes = await verifyJsonLog(path, await payloadLines(specOf(load)), streamBytes(load));
+    return { logBytes, records: streamBytes(load) / load.lineBytes, partial: 0 };
+  }
   if (load.both !== true) return verifyLog(format, path, specOf(load), streamBytes(load));
   const out = await verifyLog(format, path, specOf(load), streamBytes(load), 'stdout');
   const err = await verifyLog(format, path, specOf(load), streamBytes(load), 'stderr');

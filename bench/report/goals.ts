@@ -2,7 +2,7 @@
 // the scenarios' tables ask for theirs. Pure. A goal that is missed is a row to be seen, not a failure of the bench.
 
 import type { Sample, Subject, Table } from '../harness/environment.ts';
-import { figure, metric, signed } from './select.ts';
+import { disturbances, figure, metric, signed } from './select.ts';
 import { median } from './statistics.ts';
 
 /** What is judged: ours over the rival or over the floor, ours less the rival, ours alone, one row of ours over another. */
@@ -206,7 +206,10 @@ export function goalsTable(samples: readonly Sample[]): Table {
     title: `Goals: ${count('reached')} reached, ${count('MISSED')} missed, ${count('not measured')} not measured in this run`,
     header: ['', 'goal', 'measured', 'verdict'],
     rows,
-    notes: ['x: medians, ours over the rival or as the row says; a difference is ours less the rival.'],
+    notes: [
+      'x: medians, ours over the rival or as the row says; a difference is ours less the rival.',
+      ...disturbances(samples),
+    ],
   };
 }
 

@@ -9,8 +9,8 @@ import { startMonitor } from '../harness/monitor.ts';
 import { interleave } from '../harness/order.ts';
 import { verifyLog } from '../harness/verify.ts';
 import { goalCell } from '../report/goals.ts';
-import { figure, metric, times, variantsOf, withSpread } from '../report/select.ts';
-import { compare, median } from '../report/statistics.ts';
+import { figure, metric, sides, variantsOf } from '../report/select.ts';
+import { median } from '../report/statistics.ts';
 
 const name = 'attach';
 
@@ -106,19 +106,11 @@ function floodTable(samples: readonly Sample[]): Table {
         ['payloadMBps', 'MB/s'],
         ['cpuSecondsPerGB', 'CPU s/GB'],
       ] as const
-    ).map(([key, label]) => {
-      const rival = metric(samples, variant, 'rival', key);
-      const ours = metric(samples, variant, 'ours', key);
-      const { ratio, lowest, highest } = compare(ours, rival);
-      return [
-        `${/^\d+$/.test(variant) ? `${variant}, 1 client` : variant}: ${label}`,
-        withSpread(rival),
-        withSpread(ours),
-        times(ratio),
-        `${figure(lowest)}..${figure(highest)}`,
-        goalCell(samples, { scenario: name, variant, metric: key }),
-      ];
-    }),
+    ).map(([key, label]) => [
+      `${/^\d+$/.test(variant) ? `${variant}, 1 client` : variant}: ${label}`,
+      ...sides(samples, variant, key),
+      goalCell(samples, { scenario: name, variant, metric: key }),
+    ]),
   );
   const share = (side: Side) => figure(100 * median(metric(samples, '100', side, 'clientShare')));
   return {

@@ -11,8 +11,7 @@ import { interleave } from '../harness/order.ts';
 import { payloadLines } from '../harness/payload.ts';
 import { ownCpuNs } from '../harness/procfs.ts';
 import { pause } from '../harness/wait.ts';
-import { figure, metric, times, variantsOf, withSpread } from '../report/select.ts';
-import { compare } from '../report/statistics.ts';
+import { metric, sides, variantsOf, withSpread } from '../report/select.ts';
 
 const name = 'journald';
 
@@ -117,19 +116,11 @@ async function atRest(environment: Environment, cpuNs: () => Promise<number>): P
 
 function table(samples: readonly Sample[]): Table {
   const rows = variantsOf(samples).map((variant) => {
-    const of = (side: Side, what: string): readonly number[] => metric(samples, variant, side, what);
-    const speed = compare(of('ours', 'linesPerSecond'), of('rival', 'linesPerSecond'));
-    const cpu = compare(of('ours', 'cpuUsPerLine'), of('rival', 'cpuUsPerLine'));
     return [
       variant,
-      withSpread(of('rival', 'linesPerSecond')),
-      withSpread(of('ours', 'linesPerSecond')),
-      times(speed.ratio),
-      `${figure(speed.lowest)}..${figure(speed.highest)}`,
-      withSpread(of('rival', 'cpuUsPerLine')),
-      withSpread(of('ours', 'cpuUsPerLine')),
-      times(cpu.ratio),
-      withSpread(of('ours', 'journalUsPerLine')),
+      ...sides(samples, variant, 'linesPerSecond'),
+      ...sides(samples, variant, 'cpuUsPerLine').slice(0, -1),
+      withSpread(metric(samples, variant, 'ours', 'journalUsPerLine')),
     ];
   });
   return {

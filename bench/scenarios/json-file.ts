@@ -2,18 +2,15 @@
 // json-file. Lines are words, in which nothing has to be escaped, or any printable characters, of which five in a hundred
 // have to. A JSON parser reads every record back.
 
-import { numberIn } from '../harness/container.ts';
-import type { Environment, Sample, Scenario, Step, Table } from '../harness/environment.ts';
-import { startMonitor } from '../harness/monitor.ts';
-import { payloadLines, verifyJsonLog } from '../harness/payload.ts';
-import { verifyLog } from '../harness/verify.ts';
+import type { Sample, Scenario, Step, Table } from '../harness/environment.ts';
+import { floodMonitor, type Load } from '../harness/flood.ts';
 import { goalCell } from '../report/goals.ts';
 import { figure, metric, times, variantsOf, withSpread } from '../report/select.ts';
 import { compare } from '../report/statistics.ts';
 
 const name = 'json-file';
 
-interface Load {
+interface Row {
   /** One line with its newline. */
   readonly lineBytes: number;
   /** Words, or any printable characters. */
@@ -21,7 +18,7 @@ interface Load {
   readonly payloadMB: number;
 }
 
-const loads: readonly Load[] = [
+const loads: readonly Row[] = [
   { lineBytes: 20, words: true, payloadMB: 80 },
   { lineBytes: 100, words: true, payloadMB: 250 },
   { lineBytes: 1000, words: true, payloadMB: 300 },
@@ -30,10 +27,6 @@ const loads: readonly Load[] = [
 ];
 const drivers = ['k8s-file', 'json-file'] as const;
 type Driver = (typeof drivers)[number];
-
-const quietMs = 50;
-const stallMs = 3_000;
-const writeLimitMs = 60_000;
 
 export const jsonFile: Scenario = {
   name,
@@ -48,7 +41,7 @@ export const jsonFile: Scenario = {
             variant: variantOf(load, driver),
             subject: 'ours',
             expectedMs: driver === 'k8s-file' ? 500 : 1500,
-            run: async () => [await flood(environment, driver, load)],
+            run: async () => [await floodMonitor(environment, 'ours', loadOf(load, driver), name)],
           }),
         );
       }).flat(),
@@ -60,48 +53,24 @@ export const jsonFile: Scenario = {
   },
 };
 
-function variantOf(load: Load, driver: Driver): string {
+function variantOf(load: Row, driver: Driver): string {
   return `${driver} ${rowOf(load)}`;
 }
 
-function rowOf({ lineBytes, words }: Load): string {
+function rowOf({ lineBytes, words }: Row): string {
   return words ? String(lineBytes) : `${lineBytes}, any printable`;
 }
 
-async function flood(environment: Environment, driver: Driver, load: Load): Promise<Sample> {
-  const { lineBytes } = load;
-  const line = `${lineBytes}${load.words ? 'w' : ''}`;
-  const totalBytes = Math.floor((load.payloadMB * 1e6) / lineBytes) * lineBytes;
-  const monitor = await startMonitor(environment, 'ours', { log: (path) => `${driver}:${path}` });
-  try {
-    const cpuBeforeNs = await monitor.cpuNs();
-    const written = await monitor.container.request(`write line=${line} total=${totalBytes}`, writeLimitMs);
-    // Either log is larger than what it holds.
-    const watch = `watch min=${totalBytes} quiet=${quietMs} stall=${stallMs} path=${monitor.logPath}`;
-    const quiet = await monitor.container.request(watch, writeLimitMs);
-    const cpuNs = (await monitor.cpuNs()) - cpuBeforeNs;
-    await monitor.finish(0);
-    const logBytes =
-      driver === 'k8s-file'
-        ? (await verifyLog('k8s', monitor.logPath, line, totalBytes)).logBytes
-        : await verifyJsonLog(monitor.logPath, await payloadLines(line), totalBytes);
-    if (logBytes !== numberIn(quiet, 'size')) throw new Error('the log was not complete when it was timed');
-    const wallNs = numberIn(quiet, 'complete') - numberIn(written, 'first');
-    return {
-      scenario: name,
-      variant: variantOf(load, driver),
-      subject: 'ours',
-      metrics: {
-        payloadMBps: totalBytes / 1e6 / (wallNs / 1e9),
-        cpuSecondsPerGB: cpuNs / totalBytes,
-        wallMs: wallNs / 1e6,
-        payloadBytes: totalBytes,
-        logBytes,
-      },
-    };
-  } finally {
-    await monitor.dispose();
-  }
+function loadOf(load: Row, driver: Driver): Load {
+  const { lineBytes, words, payloadMB } = load;
+  return {
+    variant: variantOf(load, driver),
+    lineBytes,
+    payloadMB,
+    ...(words ? { content: 'words' as const } : {}),
+    log: (path) => `${driver}:${path}`,
+    format: driver === 'json-file' ? 'json' : 'k8s',
+  };
 }
 
 function table(samples: readonly Sample[]): Table {

@@ -5,13 +5,13 @@ import { appendFile, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { numberIn } from '../harness/container.ts';
 import type { Environment, Sample, Scenario, Side, Step, Table } from '../harness/environment.ts';
-import { flood as floodLog, leastLogBytes, warmMemory } from '../harness/flood.ts';
+import { floodMonitor, type Load, leastLogBytes, warmMemory } from '../harness/flood.ts';
 import { startMonitor } from '../harness/monitor.ts';
 import { interleave } from '../harness/order.ts';
 import { verifyLog } from '../harness/verify.ts';
 import { pause } from '../harness/wait.ts';
 import { goalCell } from '../report/goals.ts';
-import { metric, times, withSpread } from '../report/select.ts';
+import { metric, sides, times, withSpread } from '../report/select.ts';
 import { compare } from '../report/statistics.ts';
 
 const name = 'rotation';
@@ -96,33 +96,17 @@ async function flood(environment: Environment, variant: string): Promise<Sample>
 
 /** --log-size-max alone: a full log is replaced by a new one, and the old one is gone. */
 async function replaceLog(environment: Environment, side: Side): Promise<Sample> {
-  const load = { lineBytes, payloadMB: environment.quick ? quickPayloadMB : payloadMB };
-  const totalBytes = load.payloadMB * 1e6;
-  const monitor = await startMonitor(environment, side, { extra: ['--log-size-max', String(fileMaxBytes)] });
-  try {
-    await warmMemory(fileMaxBytes, environment.signal);
-    const cpuBeforeNs = await monitor.cpuNs();
-    const { written, quiet } = await floodLog(monitor, load, 0);
-    const cpuNs = (await monitor.cpuNs()) - cpuBeforeNs;
-    await monitor.finish(0);
-    const { logBytes } = await verifyLog('k8s-tail', monitor.logPath, lineBytes, totalBytes);
-    if (logBytes > fileMaxBytes) throw new Error(`the log has ${logBytes} bytes`);
-    const wallNs = numberIn(quiet, 'drained') - numberIn(written, 'first');
-    return {
-      scenario: name,
-      variant: replaced,
-      subject: side,
-      metrics: {
-        payloadMBps: totalBytes / 1e6 / (wallNs / 1e9),
-        cpuSecondsPerGB: cpuNs / totalBytes,
-        wallMs: wallNs / 1e6,
-        payloadBytes: totalBytes,
-        logBytes,
-      },
-    };
-  } finally {
-    await monitor.dispose();
-  }
+  const load: Load = {
+    variant: replaced,
+    lineBytes,
+    payloadMB: environment.quick ? quickPayloadMB : payloadMB,
+    format: 'k8s-tail',
+    extra: ['--log-size-max', String(fileMaxBytes)],
+  };
+  const sample = await floodMonitor(environment, side, load, name);
+  const logBytes = sample.metrics['logBytes'] ?? Number.NaN;
+  if (!(logBytes <= fileMaxBytes)) throw new Error(`the log has ${logBytes} bytes`);
+  return sample;
 }
 
 interface LogFile {
@@ -201,14 +185,12 @@ function keptTable(samples: readonly Sample[]): Table {
 
 function replacedTable(samples: readonly Sample[]): Table {
   const rows = measures.flatMap(([what, label]) => {
-    const rival = metric(samples, replaced, 'rival', what);
-    const ours = metric(samples, replaced, 'ours', what);
-    if (rival.length === 0 && ours.length === 0) return [];
-    return [[label, withSpread(rival), withSpread(ours), times(compare(ours, rival).ratio)]];
+    if (!samples.some(({ variant }) => variant === replaced)) return [];
+    return [[label, ...sides(samples, replaced, what)]];
   });
   return {
     title: 'A log that is replaced at 10 MB (--log-size-max), 100-byte lines',
-    header: ['', 'rival', 'ours', 'ours/rival'],
+    header: ['', 'rival', 'ours', 'ours/rival', 'by pair'],
     rows,
     notes: [
       'Time: first write of the container to the empty pipe. Of each run the last file was compared with the end of what the container wrote; the others are gone.',

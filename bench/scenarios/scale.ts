@@ -8,8 +8,7 @@ import { type Monitor, startMonitor } from '../harness/monitor.ts';
 import { interleave } from '../harness/order.ts';
 import { verifyLog } from '../harness/verify.ts';
 import { goalCell } from '../report/goals.ts';
-import { metric, times, variantsOf, withSpread } from '../report/select.ts';
-import { compare } from '../report/statistics.ts';
+import { sides, variantsOf } from '../report/select.ts';
 
 const name = 'scale';
 
@@ -81,21 +80,14 @@ async function cpuOf(monitors: readonly Monitor[]): Promise<number> {
 }
 
 function scaleTable(samples: readonly Sample[], variant: string): Table {
-  const row = (label: string, key: string): readonly string[] => {
-    const rival = metric(samples, variant, 'rival', key);
-    const ours = metric(samples, variant, 'ours', key);
-    const { ratio } = compare(ours, rival);
-    return [
-      label,
-      withSpread(rival),
-      withSpread(ours),
-      times(ratio),
-      goalCell(samples, { scenario: name, variant, metric: key }),
-    ];
-  };
+  const row = (label: string, key: string): readonly string[] => [
+    label,
+    ...sides(samples, variant, key),
+    goalCell(samples, { scenario: name, variant, metric: key }),
+  ];
   return {
     title: `At once: ${variant}, each with a monitor of its own and 100-byte lines`,
-    header: ['', 'rival', 'ours', 'ours/rival', 'goal'],
+    header: ['', 'rival', 'ours', 'ours/rival', 'by pair', 'goal'],
     rows: [
       row('payload MB/s, all together', 'payloadMBps'),
       row('CPU s/GB of all monitors', 'cpuSecondsPerGB'),

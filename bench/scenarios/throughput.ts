@@ -5,8 +5,8 @@ import type { Environment, Sample, Scenario, Side, Step, Table } from '../harnes
 import { copyFloor, floodMonitor, type Load, variantOf } from '../harness/flood.ts';
 import { interleave } from '../harness/order.ts';
 import { goalCell, goalFor } from '../report/goals.ts';
-import { figure, metric, times, variantsOf, withSpread } from '../report/select.ts';
-import { compare, median } from '../report/statistics.ts';
+import { disturbances, figure, metric, sides, times, variantsOf, withSpread } from '../report/select.ts';
+import { median } from '../report/statistics.ts';
 
 const name = 'throughput';
 
@@ -20,7 +20,7 @@ const byLength: readonly Load[] = [
 ];
 /** The same, otherwise. */
 const others: readonly Load[] = [
-  { variant: '1000, any bytes', lineBytes: 1000, payloadMB: 600, binary: true },
+  { variant: '1000, any bytes', lineBytes: 1000, payloadMB: 600, content: 'binary' },
   { variant: '100, stdout and stderr', lineBytes: 100, payloadMB: 200, both: true },
   { variant: '100, one write a line', lineBytes: 100, payloadMB: 60, chunkBytes: 100 },
   { variant: '1000, no log', lineBytes: 1000, payloadMB: 600, log: () => 'none', format: 'none' },
@@ -28,8 +28,6 @@ const others: readonly Load[] = [
 
 /** Above this share of the wall time the generator was busy all along: then it, not the monitor, sets the pace. */
 const generatorBusyShare = 0.9;
-/** Other processes, the hypervisor included, with more than this share of one CPU: the run was disturbed. */
-const disturbedShare = 0.15;
 /** A quick bench writes less. */
 const quickShare = 0.6;
 /** Of a quick bench: rows with a goal, the others. */
@@ -47,7 +45,7 @@ export const throughput: Scenario = {
       const step = (side: Side): Step => ({
         variant: variantOf(load),
         subject: side,
-        expectedMs: 250 + scaled.payloadMB * (side === 'rival' ? 2 : 1),
+        expectedMs: 250 + scaled.payloadMB * (side === 'rival' ? 1.6 + 150 / load.lineBytes : 1 + 30 / load.lineBytes),
         run: async () => [await floodMonitor(environment, side, scaled)],
       });
       const runs = interleave(step('rival'), step('ours'), pairs);
@@ -73,16 +71,11 @@ function floorStep(environment: Environment, load: Load): Step {
 
 function speedTable(samples: readonly Sample[]): Table {
   const rows = variantsOf(samples).map((variant) => {
-    const rival = metric(samples, variant, 'rival', 'payloadMBps');
     const ours = metric(samples, variant, 'ours', 'payloadMBps');
     const floor = metric(samples, variant, 'floor', 'payloadMBps');
-    const { ratio, lowest, highest } = compare(ours, rival);
     return [
       variant,
-      withSpread(rival),
-      withSpread(ours),
-      times(ratio),
-      `${figure(lowest)}..${figure(highest)}`,
+      ...sides(samples, variant, 'payloadMBps'),
       goalCell(samples, { scenario: name, variant, metric: 'payloadMBps' }),
       withSpread(floor),
       times(median(ours) / median(floor)),
@@ -105,16 +98,10 @@ function speedTable(samples: readonly Sample[]): Table {
 
 function cpuTable(samples: readonly Sample[]): Table {
   const rows = variantsOf(samples).map((variant) => {
-    const rival = metric(samples, variant, 'rival', 'cpuSecondsPerGB');
-    const ours = metric(samples, variant, 'ours', 'cpuSecondsPerGB');
     const floor = metric(samples, variant, 'floor', 'cpuSecondsPerGB');
-    const { ratio, lowest, highest } = compare(ours, rival);
     return [
       variant,
-      withSpread(rival),
-      withSpread(ours),
-      times(ratio),
-      `${figure(lowest)}..${figure(highest)}`,
+      ...sides(samples, variant, 'cpuSecondsPerGB'),
       goalCell(samples, { scenario: name, variant, metric: 'cpuSecondsPerGB' }),
       withSpread(floor),
     ];
@@ -132,15 +119,6 @@ function cpuTable(samples: readonly Sample[]): Table {
 
 function startCpu(samples: readonly Sample[], side: Side): string {
   return figure(median(variantsOf(samples).flatMap((variant) => metric(samples, variant, side, 'startCpuMs'))));
-}
-
-/** A note when others were at work: the ratios then say less than on a quiet machine. */
-function disturbances(samples: readonly Sample[]): readonly string[] {
-  const shares = samples.flatMap((sample) => sample.metrics['othersShare'] ?? []);
-  const disturbed = shares.filter((share) => share > disturbedShare).length;
-  if (disturbed === 0) return [];
-  const limit = Math.round(disturbedShare * 100);
-  return [`DISTURBED: in ${disturbed} of ${shares.length} runs other processes took more than ${limit} % of a CPU.`];
 }
 
 /** One note for each row in which the load generator had no time to wait for the monitor. */

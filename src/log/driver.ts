@@ -37,6 +37,8 @@ export interface LogDriver {
   shed(): void;
   /** Makes a new log file under the same path, with whole records in the old one and the new. */
   reopen(): void;
+  /** Nothing has come for a while: memory of its own that holds nothing may be given back. */
+  rest(): void;
   /** Makes everything durable. */
   sync(): void;
   /** Releases the sink and says in the diagnostics what it has lost in all. */

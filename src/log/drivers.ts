@@ -2,6 +2,7 @@
 
 import type { Diag } from '../diag/diag.ts';
 import type { Kernel } from '../kernel/kernel.ts';
+import { forgetPages } from '../native/rest.ts';
 import type { Sys } from '../native/sys.ts';
 import type { DriverTarget, JournaldTarget, LogCounters, RotationPlan, SizeLimits } from '../proto/log-messages.ts';
 import { outputOffset, type RingGeometry } from '../ring/layout.ts';
@@ -51,7 +52,9 @@ function recordFile(parts: DriverParts, target: FileTarget, index: number, state
   const notice = (text: string): Uint8Array => format.notice(text);
   const replaced = replacement(sys, path, rotation);
   const sink = new FileSink({ sys, diag, counters, path, fd, limits, replacement: replaced, state, loss, notice });
-  return new RecordFile({ memory, format, sink, counters, state, ...places(parts, index) });
+  const bytes = new Uint8Array(memory.buffer);
+  const forget = (from: number, to: number): void => forgetPages(sys, bytes, from, to);
+  return new RecordFile({ memory, format, sink, counters, state, forget, ...places(parts, index) });
 }
 
 function recordFormat({ sys, memory, kernel }: DriverParts, target: FileTarget): RecordFormat {

@@ -153,6 +153,10 @@ export class Feed {
     return false;
   }
 
+  rest(): void {
+    for (const slot of this.drivers) this.#attempt(slot, () => slot.driver.rest());
+  }
+
   close(sync: boolean): void {
     for (const slot of this.drivers) {
       if (sync) this.#attempt(slot, () => slot.driver.sync());

@@ -6,6 +6,7 @@
 
 import type { Diag } from '../diag/diag.ts';
 import { EAGAIN, EIO, POLLIN, POLLOUT } from '../native/constants.ts';
+import { earlier, type Rest } from '../native/rest.ts';
 import { type PollRequest, runSteps, type Steps } from '../native/steps.ts';
 import type { Sys } from '../native/sys.ts';
 import type { LogCounters, Source as SourcePlan, ToLogWorker } from '../proto/log-messages.ts';
@@ -72,6 +73,10 @@ export interface PumpParts {
   nextMessage(): ToLogWorker | undefined;
   /** Every driver has made its new file, or has tried. */
   onReopened(): void;
+  /** Says when nothing has come for a while; absent = never. */
+  readonly rest?: Rest;
+  /** Then: memory may be given back. Drivers have done so. */
+  onRest?(): void;
 }
 
 interface Source {
@@ -129,12 +134,18 @@ export class Pump {
       }
       // While the ring was full the sources were not asked: whether more is there is not known yet.
       if (!this.#full && !wasFull) this.#readAll(calm);
+      if (!this.#full && this.#parts.rest?.due(this.#parts.counters.readBytes) === true) this.#giveBack();
     }
     this.#parts.producer.unlimit();
     if (this.#ending.drain) for (const source of this.#sources) this.#drain(source);
     yield* this.#finish();
     for (const source of this.#sources) this.#close(source);
     this.#parts.producer.end();
+  }
+
+  #giveBack(): void {
+    this.#feed.rest();
+    this.#parts.onRest?.();
   }
 
   /** Ends the drivers: everything is written or counted. */
@@ -170,7 +181,7 @@ export class Pump {
     }
     this.#request.set = set;
     this.#request.count = set.length / 2;
-    this.#request.timeoutMs = calm ? -1 : this.#timeoutMs();
+    this.#request.timeoutMs = calm ? (this.#parts.rest?.timeoutMs() ?? -1) : this.#timeoutMs();
     return true;
   }
 
@@ -203,8 +214,8 @@ export class Pump {
     // A full ring reads nothing, so nothing follows a held part before a consumer has released something.
     if (this.#full) return retryMs;
     if (this.#holdsPartial()) return 0;
-    if (!this.#hungUp()) return retryMs;
-    return retryMs === -1 ? HUNG_UP_MS : Math.min(retryMs, HUNG_UP_MS);
+    const quietMs = earlier(retryMs, this.#parts.rest?.timeoutMs() ?? -1);
+    return this.#hungUp() ? earlier(quietMs, HUNG_UP_MS) : quietMs;
   }
 
   /** Stalled drivers whose time has come, or whose sink says that it takes something again. */

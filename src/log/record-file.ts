@@ -52,6 +52,8 @@ export interface RecordFileParts {
   readonly firstState: number;
   readonly outputs: readonly [number, number];
   readonly outputBytes: number;
+  /** Gives the pages between two offsets of the shared memory back. */
+  readonly forget: (from: number, to: number) => void;
 }
 
 export class RecordFile implements LogDriver {
@@ -146,6 +148,16 @@ export class RecordFile implements LogDriver {
 
   reopen(): void {
     this.#parts.sink.reopen();
+  }
+
+  rest(): void {
+    for (const lane of [this.#stdout, this.#stderr]) {
+      // An open record, or closed ones that the file could not take, are still there.
+      const out = this.#words[lane.words + FormatField.out / 4] ?? 0;
+      const done = this.#parts.state[lane.doneField] ?? 0;
+      if (out === lane.outStart && done === 0 && !this.holdsPartial(lane.stream, true))
+        this.#parts.forget(lane.outStart, lane.outEnd);
+    }
   }
 
   sync(): void {

@@ -81,6 +81,10 @@ export interface Sys {
   inotifyAddWatch(fd: number, path: string, mask: number): SysResult;
   /** clock_gettime(2): out[0] seconds, out[1] nanoseconds. */
   clockGettime(clock: number, out: Float64Array): SysResult;
+  /** malloc_trim(3): gives what malloc holds free back to the kernel. 1 = there was some. */
+  mallocTrim(): SysResult;
+  /** napi_adjust_external_memory: what V8 believes its objects keep elsewhere. Far too much of it makes V8 collect at once. */
+  adjustExternalMemory(changeBytes: number): SysResult;
   prctl(operation: number, argument: number): SysResult;
   /** The name that ps and top show for this thread, at most 15 bytes. */
   prctlSetName(name: string): SysResult;

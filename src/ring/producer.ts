@@ -81,6 +81,11 @@ export class RingProducer {
     return RING_OFFSET + index + HEADER_BYTES;
   }
 
+  /** Whether everything was read by everybody: what lies in the ring is nobody's then, until the next claim. */
+  get idle(): boolean {
+    return this.#usedBytes() === 0;
+  }
+
   /** From now on the whole capacity may be used: the container has ended, what it left must find room. */
   unlimit(): void {
     this.#limit = this.#capacity;

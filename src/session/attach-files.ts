@@ -16,14 +16,6 @@ const SUN_PATH_MAX = 107;
 const BACKLOG = 10;
 const FIFO_MODE = 0o660;
 
-/** Open ends of one fifo. */
-export interface Fifo {
-  /** Non-blocking. */
-  readonly readFd: number;
-  /** Never written; while it is open the fifo does not report a hang-up. */
-  readonly keepFd: number;
-}
-
 /** A file that we have made: a later conmon's of the same path is another one. */
 interface Made {
   readonly path: string;
@@ -34,8 +26,9 @@ interface Made {
 
 export class AttachFiles {
   readonly listenFd: number;
-  readonly ctl: Fifo;
-  readonly winsz: Fifo;
+  /** Fifos: non-blocking, for reading. */
+  readonly ctlFd: number;
+  readonly winszFd: number;
   readonly #sys: Sys;
   #socketOpen = false;
   /** Symlink and socket. */
@@ -52,8 +45,8 @@ export class AttachFiles {
       if (!options.fullAttach) replaceSymlink(bundle, symlinkPath(options), this.#ways);
       this.listenFd = listen(sys, bundle, this.#ways);
       this.#socketOpen = true;
-      this.ctl = makeFifo(sys, join(bundle, 'ctl'), this.#fifos, this.#fifoFds);
-      this.winsz = makeFifo(sys, join(bundle, 'winsz'), this.#fifos, this.#fifoFds);
+      this.ctlFd = makeFifo(sys, join(bundle, 'ctl'), this.#fifos, this.#fifoFds);
+      this.winszFd = makeFifo(sys, join(bundle, 'winsz'), this.#fifos, this.#fifoFds);
     } catch (error) {
       this.close();
       this.remove();
@@ -130,18 +123,17 @@ function listen(sys: Sys, bundle: string, made: Made[]): number {
 }
 
 /** Each end is noted in `opened` as soon as it is there. */
-function makeFifo(sys: Sys, path: string, made: Made[], opened: number[]): Fifo {
+function makeFifo(sys: Sys, path: string, made: Made[], opened: number[]): number {
   discard(path);
   const result = sys.mkfifo(path, FIFO_MODE);
   if (result < 0) throw new ConmonError('ATTACH', `Failed to mkfifo at ${path}:`, { reason: sys.strerror(result) });
   note(path, made);
-  const readFd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW | O_CLOEXEC);
-  opened.push(readFd);
-  const keepFd = openSync(path, constants.O_WRONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW | O_CLOEXEC);
-  opened.push(keepFd);
-  if (!fstatSync(readFd).isFIFO()) throw new ConmonError('ATTACH', `${path} is no fifo any longer`);
-  fchmodSync(readFd, FIFO_MODE); // umask 0022 took the group's w
-  return { readFd, keepFd };
+  // For writing too, so that it never reports a hang-up (man 7 fifo: Linux opens it so without waiting).
+  const fd = openSync(path, constants.O_RDWR | constants.O_NONBLOCK | constants.O_NOFOLLOW | O_CLOEXEC);
+  opened.push(fd);
+  if (!fstatSync(fd).isFIFO()) throw new ConmonError('ATTACH', `${path} is no fifo any longer`);
+  fchmodSync(fd, FIFO_MODE); // umask 0022 took the group's w
+  return fd;
 }
 
 /** @param name where it is found later, when `path` is of the moment. */

@@ -16,7 +16,7 @@ import { toBlock } from './environment.ts';
 import { writeExitFiles } from './exit-files.ts';
 import { OomWatch, writeOomFiles } from './oom.ts';
 import { readPidFile } from './pid-file.ts';
-import { closeChildStdio, closeLeakedFds } from './release.ts';
+import { closeChildStdio, closeCwd, closeLeakedFds } from './release.ts';
 import { runtimeArgs } from './runtime-args.ts';
 import { pendingText } from './runtime-stderr.ts';
 import type { Session } from './session.ts';
@@ -79,6 +79,7 @@ function executeRuntime(session: Session): State {
     cgroupFd: joined?.cgroupFd ?? -1,
   });
   closeChildStdio(session);
+  if (options.exitCommand === undefined) closeCwd(session);
   if (pid < 0)
     throw new ConmonError('RUNTIME', `Failed to execute runtime ${options.runtime}:`, { reason: sys.strerror(pid) });
   session.runtimePid = pid;
@@ -100,8 +101,8 @@ function listenToEngine(session: Session): void {
   const { sys, diag, attachFiles } = session.parts;
   if (attachFiles === undefined) return;
   const onCommand = (command: ControlCommand): void => session.post({ type: 'control', command });
-  const ctl = new ControlReader(sys, diag, 'ctl', attachFiles.ctl.readFd, onCommand);
-  const winsz = new ControlReader(sys, diag, 'winsz', attachFiles.winsz.readFd, onCommand);
+  const ctl = new ControlReader(sys, diag, 'ctl', attachFiles.ctlFd, onCommand);
+  const winsz = new ControlReader(sys, diag, 'winsz', attachFiles.winszFd, onCommand);
   let watch: Watch | undefined;
   const stopWatch = (): void => {
     if (watch !== undefined) sys.unwatch(watch);
@@ -210,6 +211,7 @@ export function afterRuntime(session: Session, event: { waitStatus: number }): S
   // Before the caller hears of the pid: it then starts the container, which may be killed at once.
   watchMemory(session);
   if (options.apiVersion || !options.exec) syncPipe.send(pid);
+  if (!options.exec) syncPipe.close(); // of a container nothing more is said here
   if (isClientWaiting(session)) serveClients(session);
   session.gone.outputs = session.output !== undefined;
   session.output?.begin(sourcesOf(session), session.terminal?.inputFd ?? session.parts.stdio?.stdinFd ?? -1);

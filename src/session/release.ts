@@ -20,9 +20,16 @@ export function closeLeakedFds(session: Session): void {
   for (const fd of session.parts.leakedFds) session.parts.sys.close(fd);
 }
 
+/** The caller's directory: only what is started needs it. */
+export function closeCwd(session: Session): void {
+  if (session.gone.cwd) return;
+  session.gone.cwd = true;
+  session.parts.sys.close(session.parts.cwdFd);
+}
+
 /** Closes what a session that is done still holds, for a process that goes on without it. */
 export function release(session: Session): void {
-  const { sys, attachFiles, syncPipe, stdio, cwdFd, joined } = session.parts;
+  const { sys, attachFiles, syncPipe, stdio, joined } = session.parts;
   closeChildStdio(session);
   closeLeakedFds(session);
   if (!session.gone.outputs) {
@@ -35,6 +42,6 @@ export function release(session: Session): void {
   session.stopListening?.();
   attachFiles?.close();
   syncPipe.close();
-  sys.close(cwdFd);
+  closeCwd(session);
   if (joined !== undefined && joined.cgroupFd >= 0) sys.close(joined.cgroupFd);
 }

@@ -61,12 +61,13 @@ function openOwn(path: string, closedTo: number): number {
   throw new ConmonError('SESSIONS', `${path} belongs to another user or is open to others`);
 }
 
-function openDirectory(runtimeDir: string | undefined): number {
+/** @param make whether to make it where it is missing */
+function openDirectory(runtimeDir: string | undefined, make: boolean): number {
   const baseFd = openOwn(baseDirectory(runtimeDir), WRITABLE_BY_OTHERS);
   try {
     const path = `/proc/self/fd/${baseFd}/${NAME}`;
     try {
-      mkdirSync(path, 0o700);
+      if (make) mkdirSync(path, 0o700);
     } catch (error) {
       if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error;
     }
@@ -80,40 +81,43 @@ export class SessionSocket {
   /** Listening and non-blocking. */
   readonly listenFd: number;
   readonly #sys: Sys;
-  readonly #directoryFd: number;
-  readonly #path: string;
+  readonly #name: string;
+  readonly #runtimeDir: string | undefined;
   readonly #inode: number;
   #open = true;
 
   /** @param runtimeDir XDG_RUNTIME_DIR, asked for users only. Throws when there can be no socket, with nothing left. */
   constructor(sys: Sys, cid: string, runtimeDir: string | undefined) {
     this.#sys = sys;
-    this.#directoryFd = openDirectory(runtimeDir);
-    this.#path = `/proc/self/fd/${this.#directoryFd}/${socketName(cid)}`;
+    this.#name = socketName(cid);
+    this.#runtimeDir = runtimeDir;
+    const directoryFd = openDirectory(runtimeDir, true);
+    const path = `/proc/self/fd/${directoryFd}/${this.#name}`;
     const fd = sys.socket(SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK);
     try {
       if (fd < 0) throw new ConmonError('SESSIONS', 'Failed to create session socket', { reason: sys.strerror(fd) });
       fchmodSync(fd, 0o700); // the socket file is born with it
-      let bound = sys.bind(fd, this.#path);
-      if (bound === EADDRINUSE && isLeft(sys, this.#path)) {
-        unlinkSync(this.#path);
-        bound = sys.bind(fd, this.#path);
+      let bound = sys.bind(fd, path);
+      if (bound === EADDRINUSE && isLeft(sys, path)) {
+        unlinkSync(path);
+        bound = sys.bind(fd, path);
       }
       const result = bound < 0 ? bound : sys.listen(fd, BACKLOG);
       if (result < 0)
         throw new ConmonError('SESSIONS', 'Failed to listen on session socket', { reason: sys.strerror(result) });
-      this.#inode = lstatSync(this.#path).ino;
+      this.#inode = lstatSync(path).ino;
     } catch (error) {
       if (fd >= 0) sys.close(fd);
-      closeSync(this.#directoryFd);
       throw error;
+    } finally {
+      closeSync(directoryFd);
     }
     this.listenFd = fd;
   }
 
   /** Removes some of the sockets that killed daemons have left beside this one. @returns how many. */
   sweep(): number {
-    return this.#open ? sweep(this.#sys, `/proc/self/fd/${this.#directoryFd}`) : 0;
+    return this.#open ? this.#inDirectory((directory) => sweep(this.#sys, directory)) : 0;
   }
 
   /** Nobody can join any longer. The watch of {@link listenFd} must have ended. */
@@ -122,11 +126,23 @@ export class SessionSocket {
     this.#open = false;
     this.#sys.close(this.listenFd);
     try {
-      // A daemon of a container with the same id may have taken the name.
-      if (lstatSync(this.#path).ino === this.#inode) unlinkSync(this.#path);
+      this.#inDirectory((directory) => {
+        const path = `${directory}/${this.#name}`;
+        // A daemon of a container with the same id may have taken the name.
+        if (lstatSync(path).ino === this.#inode) unlinkSync(path);
+      });
     } catch {
       // gone already
     }
-    closeSync(this.#directoryFd);
+  }
+
+  /** Opened anew each time: an fd that is kept for the container's life would be used twice. Throws when it is not ours. */
+  #inDirectory<Result>(use: (path: string) => Result): Result {
+    const fd = openDirectory(this.#runtimeDir, false);
+    try {
+      return use(`/proc/self/fd/${fd}`);
+    } finally {
+      closeSync(fd);
+    }
   }
 }

@@ -107,7 +107,7 @@ export class Session {
   /** The daemon that this session has joined ends as soon as it may. */
   hostEnds = false;
   /** Fds of the parts that were closed or handed on. */
-  readonly gone = { leakedFds: false, childStdio: false, outputs: false };
+  readonly gone = { leakedFds: false, childStdio: false, outputs: false, cwd: false };
   /** Why the runtime was given up on; undefined while it was not. */
   createGivenUp: string | undefined;
   /** conmon's own exit status, as far as it is known. */

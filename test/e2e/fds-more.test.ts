@@ -172,3 +172,70 @@ promise(
     await container.finished();
   },
 );
+
+/** What an idle conmon holds at most, by what the kernel calls it (docs/performance.md). */
+interface Holding {
+  readonly kind: string;
+  readonly pattern: RegExp;
+  /** Node's own: of each event loop, and one pair for its signal handler. */
+  readonly nodes: number;
+  readonly ours: number;
+}
+
+/** Node 26 has an event loop in main, in its tracing agent, in the thread for delayed tasks, and in each worker. */
+function holdings(loops: number, logged: boolean): readonly Holding[] {
+  const kinds: readonly [string, RegExp, number, number][] = [
+    ['standard streams', /^\/dev\/null$/, 0, 3],
+    ['log', /[/.]log$/, 0, logged ? 1 : 0],
+    ['ctl and winsz', /\/(ctl|winsz)$/, 0, 2],
+    ['attach and session socket', /^socket:/, 0, 2],
+    ['pipes', /^pipe:/, 2 + 2 * loops, 2],
+    ['epoll', /eventpoll/, loops, 0],
+    ['io_uring', /io_uring/, loops, 0],
+    // Doorbells of the workers; OOM events come through an eventfd or inotify.
+    ['eventfd, inotify', /eventfd|inotify/, loops, logged ? 3 : 1],
+  ];
+  return kinds.map(([kind, pattern, nodes, ours]) => ({ kind, pattern, nodes, ours }));
+}
+
+for (const [name, logPaths, loops, most] of [
+  ['with a log', undefined, 4, 35],
+  ['without a log', ['none'], 3, 27],
+] as const) {
+  promise(
+    `an idle conmon ${name} holds at most ${most} fds, each of a kind that it needs`,
+    { excludes: { c: 'what C holds is its own affair' } },
+    async (c) => {
+      const container = c.container({
+        style: 'crio',
+        fake: (self) => [`container while [ ! -e ${self.path('end')} ]; do sleep 0.02; done`],
+        ...(logPaths === undefined ? {} : { logPaths }),
+      });
+      await container.created();
+      const kinds = holdings(loops, logPaths === undefined);
+      // What this test's own caller has left open, and we with it.
+      const leaked = new Set([...fdsOf(process.pid).values()].filter((path) => !path.startsWith('anon_inode:')));
+      const held = (): readonly string[] =>
+        [...fdsOf(container.daemonPid).values()].filter((path) => path === '/dev/null' || !leaked.has(path));
+      // Each thread's loop comes by and by; the start's own fds are gone by then.
+      await waitFor('all loops', () => held().filter((path) => /eventpoll/.test(path)).length === loops);
+      await waitFor('nothing more than that', () => held().length <= most);
+      for (const { kind, pattern, nodes, ours } of kinds) {
+        const count = held().filter((path) => pattern.test(path)).length;
+        c.t.ok(count <= nodes + ours, `${kind}: ${count}, of at most ${nodes} of Node's and ${ours} of ours`);
+      }
+      c.t.strictSame(
+        held().filter((path) => !kinds.some(({ pattern }) => pattern.test(path))),
+        [],
+        'nothing of another kind',
+      );
+      c.t.equal(
+        kinds.reduce((sum, { nodes, ours }) => sum + nodes + ours, 0),
+        most,
+        'as documented',
+      );
+      writeFileSync(container.path('end'), '');
+      await container.exited();
+    },
+  );
+}

@@ -80,6 +80,14 @@ t.test('start times are in order, and dispose ends monitor and container', { ski
   t.same(await readdir(environment.workDir), []);
 });
 
+t.test('a log that is replaced gives a figure, and its last file is what was written last', { skip }, async (t) => {
+  const environment = await environmentFor(t, conmon);
+  const load = { lineBytes: 100, payloadMB: 4, format: 'k8s-tail', extra: ['--log-size-max', '1000000'] } as const;
+  const { metrics } = await floodMonitor(environment, 'rival', load);
+  t.ok((metrics['payloadMBps'] ?? 0) > 0 && (metrics['logBytes'] ?? 0) <= 1_000_000, JSON.stringify(metrics));
+  t.equal(metrics['payloadBytes'], 4_000_000);
+});
+
 t.test('an interrupted run ends at once and leaves nothing', { skip }, async (t) => {
   const environment = await environmentFor(t, conmon);
   const stop = new AbortController();
@@ -94,7 +102,7 @@ t.test('an interrupted run ends at once and leaves nothing', { skip }, async (t)
 t.test('binary lines, single writes and both streams are verified too, and no log needs none', { skip }, async (t) => {
   const environment = await environmentFor(t, conmon);
   const load = { lineBytes: 100, payloadMB: 0.5 };
-  for (const more of [{ binary: true }, { chunkBytes: 100 }, { both: true }]) {
+  for (const more of [{ content: 'binary' as const }, { chunkBytes: 100 }, { both: true }]) {
     const { metrics } = await floodMonitor(environment, 'rival', { ...load, ...more });
     const streams = 'both' in more ? 2 : 1;
     t.equal(metrics['payloadBytes'], 500_000 * streams);

@@ -93,6 +93,17 @@ t.test('the table lists what was measured and counts the rest', async (t) => {
   ]);
 });
 
+t.test('what others took of the machine stands below', async (t) => {
+  const disturbed = (othersShare: number): Sample => ({
+    scenario: 'rotation',
+    variant: 'v',
+    subject: 'ours',
+    metrics: { othersShare },
+  });
+  t.match(goalsTable([disturbed(0.2), disturbed(0.1)]).notes.join('\n'), /DISTURBED: in 1 of 2 runs/);
+  t.notMatch(goalsTable([disturbed(0.1)]).notes.join('\n'), /DISTURBED/);
+});
+
 t.test('each goal is one that a bench can measure: scenario and row exist', async (t) => {
   const signal = new AbortController().signal;
   const planned = new Set<string>();

@@ -31,6 +31,8 @@ export class DriverRig {
   /** What sinks get that is not the usual. */
   calls: Partial<SinkOptions> = {};
   driver: RecordFile;
+  /** Where the areas begin whose pages were given back; they read as zero since. */
+  readonly forgotten: number[] = [];
   readonly #makeFormat: MakeFormat;
   /** Nanoseconds of the clock, which stands otherwise still. */
   nanoseconds = 0;
@@ -81,6 +83,10 @@ export class DriverRig {
       firstState: 0,
       outputs: [outputOffset(this.geometry, 0), outputOffset(this.geometry, 1)],
       outputBytes: this.geometry.outputBytes,
+      forget: (from, to) => {
+        this.forgotten.push(from);
+        this.bytes.fill(0, from, to);
+      },
     });
   }
 

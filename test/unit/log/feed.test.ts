@@ -72,6 +72,7 @@ class Taker implements LogDriver {
     return false;
   }
   reopen(): void {}
+  rest(): void {}
   sync(): void {}
   close(): void {
     this.closed++;

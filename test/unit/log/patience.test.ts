@@ -60,6 +60,7 @@ class Slow implements LogDriver {
 
   reopen(): void {}
 
+  rest(): void {}
   sync(): void {}
 
   close(): void {}

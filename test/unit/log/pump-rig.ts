@@ -10,6 +10,7 @@ import { driverState } from '../../../src/log/driver-state.ts';
 import { Loss } from '../../../src/log/loss.ts';
 import { type DirectClients, Pump } from '../../../src/log/pump.ts';
 import { O_CLOEXEC, O_NONBLOCK } from '../../../src/native/constants.ts';
+import type { Rest } from '../../../src/native/rest.ts';
 import { type Sys, sys } from '../../../src/native/sys.ts';
 import type { ToLogWorker } from '../../../src/proto/log-messages.ts';
 import { STDERR, STDOUT, type Stream } from '../../../src/proto/stream.ts';
@@ -80,12 +81,19 @@ class Journal implements LogDriver {
     this.entries.push('reopen');
   }
 
+  rests = 0;
+  rest(): void {
+    this.rests++;
+  }
   sync(): void {}
 
   close(): void {}
 }
 
 export interface PumpRigOptions {
+  /** Absent: the pump never gives memory back, and sleeps at once. */
+  readonly rest?: Rest;
+  readonly onRest?: () => void;
   readonly geometry?: Partial<RingGeometry>;
   /** System calls that are not the real ones; `poll` stays the rig's. */
   readonly calls?: Partial<Sys>;
@@ -122,7 +130,7 @@ export class PumpRig {
 
   constructor(
     test: Test,
-    { geometry = {}, calls = {}, client = false, terminal = false, clients = NOBODY }: PumpRigOptions = {},
+    { geometry = {}, calls = {}, client = false, terminal = false, clients = NOBODY, ...resting }: PumpRigOptions = {},
   ) {
     const sizes = { capacityBytes: 1 << 18, softBytes: 1 << 18, outputBytes: 64, outputCount: 1, ...geometry };
     const memory = createMemory(memoryBytes(sizes));
@@ -149,6 +157,7 @@ export class PumpRig {
       keepBytes: sizes.softBytes / 2,
       counters: this.counters,
       doorbell: this.doorbell,
+      ...resting,
       declareSleep: () => declareSleep(this.words, Word.producerSleeps),
       declareAwake: () => declareAwake(this.words, Word.producerSleeps),
       onReopened: () => {},

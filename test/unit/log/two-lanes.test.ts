@@ -39,6 +39,7 @@ t.test('a prompt that is settled while a FIFO holds the beginning of a stderr re
     firstState: 4,
     outputs: [outputOffset(rig.geometry, 0), outputOffset(rig.geometry, 1)],
     outputBytes: rig.geometry.outputBytes,
+    forget: () => t.fail('nobody rests here'),
   });
   rig.driver = driver;
 

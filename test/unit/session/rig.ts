@@ -227,7 +227,6 @@ export const NO_SUCH_PROCESS = -ESRCH;
 
 /** Fds that nothing is behind. */
 function attachFiles(listenFd: number): AttachFiles {
-  const fifo = { readFd: 941, keepFd: 942 };
   const gone = { closeSocket: () => {}, removeSocket: () => {}, remove: () => {} };
-  return { listenFd, ctl: fifo, winsz: fifo, ...gone } as unknown as AttachFiles;
+  return { listenFd, ctlFd: 941, winszFd: 942, ...gone } as unknown as AttachFiles;
 }

@@ -28,12 +28,12 @@ t.test('create, run, end: the runtime, the pid, the drain, the notices', async (
   t.same(rig.post({ type: 'start' }), [`spawn /runtime create --bundle /bundle --pid-file ${rig.pidFile} cid`]);
   t.equal(rig.state, 'creating');
   writeFileSync(rig.pidFile, `${CONTAINER_PID}\n`);
-  t.same(rig.exits(RUNTIME_PID, 0), [`sync {"pid": ${CONTAINER_PID}}`, 'output begins']);
+  t.same(rig.exits(RUNTIME_PID, 0), [`sync {"pid": ${CONTAINER_PID}}`, SAID, 'output begins']);
   t.equal(rig.state, 'running');
   t.same(rig.exits(CONTAINER_PID, failed(3)), ['output drains']);
   t.equal(rig.state, 'draining');
   t.same(rig.exitFiles, {}, 'no notice before the output is written');
-  t.same(rig.outputEnds(), [...CLOSES, SAID, 'done 3']);
+  t.same(rig.outputEnds(), [...CLOSES, 'done 3']);
   t.same(rig.exitFiles, { 'persist/exit': '3', 'exits/cid': '3' });
   t.equal(rig.state, 'ended');
 });
@@ -75,7 +75,7 @@ t.test('a container that ended before its pid was known is told all the same', a
   writeFileSync(rig.pidFile, String(CONTAINER_PID));
   rig.exits(CONTAINER_PID, failed(9));
   t.equal(rig.state, 'creating');
-  t.same(rig.exits(RUNTIME_PID, 0), [`sync {"pid": ${CONTAINER_PID}}`, 'output begins', 'output drains']);
+  t.same(rig.exits(RUNTIME_PID, 0), [`sync {"pid": ${CONTAINER_PID}}`, SAID, 'output begins', 'output drains']);
   t.equal(rig.outputEnds().at(-1), 'done 9');
 });
 
@@ -254,7 +254,7 @@ t.test('at --create-timeout the runtime is killed and its end told as a failure'
 t.test("the exit command runs after the notices, untouched by the runtime's settings", async (t) => {
   const rig = new SessionRig(t, { options: COMMAND, environment: ['A=1', 'LISTEN_PID=77'] }).run();
   rig.exits(CONTAINER_PID, failed(3));
-  t.same(rig.outputEnds(), [...CLOSES, SAID, 'subreaper 0', 'spawn /bin/cleanup --rm cid']);
+  t.same(rig.outputEnds(), [...CLOSES, 'subreaper 0', 'spawn /bin/cleanup --rm cid']);
   t.same(rig.exitFiles, { 'persist/exit': '3', 'exits/cid': '3' });
   const { argv: _, ...spec } = rig.spawned[1] ?? {};
   t.match(spec, { path: '/bin/cleanup', deathSignal: 0, listenPidOffset: -1, oomScoreAdj: '12', nofileSoft: 64 });
@@ -291,7 +291,7 @@ t.test('the exit command runs after a failed create too', async (t) => {
 t.test('--exit-delay comes before the exit command, not before the notices', async (t) => {
   const rig = new SessionRig(t, { options: { ...COMMAND, exitDelaySeconds: 0.05 } }).run();
   rig.exits(CONTAINER_PID, 0);
-  t.same(rig.outputEnds(), [...CLOSES, SAID]);
+  t.same(rig.outputEnds(), CLOSES);
   t.same(rig.exitFiles, { 'persist/exit': '0', 'exits/cid': '0' });
   t.equal(rig.state, 'ending');
   await waitFor('the command', () => rig.journal.includes('spawn /bin/cleanup --rm cid'));
@@ -332,6 +332,6 @@ t.test('a client in the backlog when the runtime ends is served before the outpu
   const rig = new SessionRig(t, { attachListenFd: 940, calls: { poll, watch: () => ({}) as Watch } });
   rig.post({ type: 'start' });
   writeFileSync(rig.pidFile, String(CONTAINER_PID));
-  t.same(rig.exits(RUNTIME_PID, 0).slice(1), ['output serves clients', 'output begins']);
+  t.same(rig.exits(RUNTIME_PID, 0).slice(2), ['output serves clients', 'output begins']);
   t.same(asked, [[940, 0]], 'it looked, and did not wait');
 });

@@ -3,6 +3,7 @@ import { closeSync, openSync, readFileSync, statSync } from 'node:fs';
 import t, { type Test } from 'tap';
 import { F_GETFD } from '../../../src/native/constants.ts';
 import { sys } from '../../../src/native/sys.ts';
+import { RING_OFFSET } from '../../../src/ring/layout.ts';
 import { LogWorker, type LogWorkerPlan } from '../../../src/threads/log-worker.ts';
 import { WorkerPool } from '../../../src/threads/pool.ts';
 import { readLog } from '../../helpers/k8s-log.ts';
@@ -161,4 +162,24 @@ t.test('when a worker dies another goes on, and nothing is lost', async (t) => {
   await streams.ended();
   t.same(streams.records, ['stdout F before 0', 'stdout F before 1', 'stdout F after']);
   t.match(mortal.deaths, [/\(1 of 3\)/, /\(2 of 3\)/]);
+});
+
+t.test('once it is quiet after a flood the ring is given back, and the log goes on', async (t) => {
+  const { streams, worker } = aWorker(t);
+  worker.begin(streams.sources);
+  const flood = 'a line of thirty bytes or so\n'.repeat(100_000);
+  await streams.print(flood);
+  await streams.print('bad\n', streams.err);
+  await waitFor('all of it', () => streams.log.includes('stderr F bad'));
+  const ring = new Uint8Array(worker.memory.buffer, RING_OFFSET, worker.geometry.capacityBytes);
+  t.ok(
+    ring.some((byte) => byte !== 0),
+    'it holds what was read',
+  );
+  await waitFor('its pages', () => ring.every((byte) => byte === 0));
+  await streams.print('after\n');
+  await waitFor('the next line', () => streams.log.endsWith('stdout F after\n'));
+  worker.end(true);
+  t.match(await streams.ended(), { readBytes: flood.length + 'bad\nafter\n'.length, droppedBytes: 0 });
+  t.equal(readLog(streams.path).stdout.toString(), `${flood}after\n`);
 });

@@ -1,0 +1,81 @@
+/**
+ * When a thread gives memory back: once after its start and again after much work, each time as soon as it has had nothing
+ * to do for a moment. In between it asks for no wake-up, so that an idle thread sleeps for ever. Any worker thread.
+ */
+
+import { EINVAL, MADV_DONTNEED } from './constants.ts';
+import type { Sys } from './sys.ts';
+
+/** Nothing to do for so long: a container that has just been created, or the end of a burst. */
+export const QUIET_MS = 1000;
+/** Work that never pauses for so long, but is so little that nobody minds, is no reason to wait either. */
+const LATEST_MS = 30_000;
+/** Less work than this leaves nothing worth giving back. */
+const WORTH_BYTES = 1 << 20;
+/** 64 KiB on some arm64 kernels. */
+const PAGE_SIZES = [4096, 65536];
+
+export class Rest {
+  readonly #now: () => number;
+  /** When it is due; Infinity = not before there was work. */
+  #atMs: number;
+  #latestMs: number;
+  #workedBytes = 0;
+  /** Work at the last rest, and when {@link #latestMs} was set. */
+  #restedBytes = 0;
+  #markedBytes = 0;
+
+  /** @param now a clock that only goes forward, ms */
+  constructor(now: () => number) {
+    this.#now = now;
+    this.#atMs = now() + QUIET_MS;
+    this.#latestMs = now() + LATEST_MS;
+  }
+
+  /**
+   * Whether the moment has come; then it counts as taken. Asks no clock while there is nothing to give back.
+   * @param workedBytes a number that grows with the work
+   */
+  due(workedBytes: number): boolean {
+    if (this.#atMs === Number.POSITIVE_INFINITY && workedBytes - this.#restedBytes < WORTH_BYTES) return false;
+    const nowMs = this.#now();
+    if (workedBytes !== this.#workedBytes) this.#worked(workedBytes, nowMs);
+    if (nowMs < this.#atMs) return false;
+    this.#restedBytes = workedBytes;
+    this.#atMs = Number.POSITIVE_INFINITY;
+    return true;
+  }
+
+  /** How long a poll may last; -1 = for ever. */
+  timeoutMs(): number {
+    return this.#atMs === Number.POSITIVE_INFINITY ? -1 : Math.max(Math.ceil(this.#atMs - this.#now()), 0);
+  }
+
+  #worked(workedBytes: number, nowMs: number): void {
+    const fresh = this.#atMs === Number.POSITIVE_INFINITY;
+    if (fresh || workedBytes - this.#markedBytes >= WORTH_BYTES) {
+      this.#markedBytes = workedBytes;
+      this.#latestMs = nowMs + LATEST_MS;
+    }
+    this.#workedBytes = workedBytes;
+    this.#atMs = Math.min(nowMs + QUIET_MS, this.#latestMs);
+  }
+}
+
+/** The earlier of two timeouts of poll(2), of which -1 is never. */
+export function earlier(a: number, b: number): number {
+  if (a === -1) return b;
+  return b === -1 ? a : Math.min(a, b);
+}
+
+/**
+ * Gives the pages that lie whole between two offsets back to the kernel: they read as zero afterwards. Nobody may use them
+ * meanwhile. What the kernel refuses stays as it is.
+ */
+export function forgetPages(sys: Sys, bytes: Uint8Array, from: number, to: number): void {
+  for (const pageBytes of PAGE_SIZES) {
+    const first = Math.ceil(from / pageBytes) * pageBytes;
+    const end = Math.floor(to / pageBytes) * pageBytes;
+    if (end <= first || sys.madvise(bytes.subarray(first, end), MADV_DONTNEED) !== EINVAL) return;
+  }
+}

@@ -1,0 +1,56 @@
+/** What an idle conmon does: nothing. It gives memory back once (src/native/rest.ts); after that no thread of it is woken up. */
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promise } from '../helpers/case.ts';
+
+const QUIET_MS = 2500;
+/** Most of what a start leaves to be done later is done within two seconds; a loaded machine takes longer. */
+const ATTEMPTS = 10;
+
+/** How often the process's threads went to sleep so far: each time somebody or something had woken them up before. */
+function sleeps(pid: number): string {
+  const counts = readdirSync(`/proc/${pid}/task`).map((thread) => {
+    const status = readFileSync(`/proc/${pid}/task/${thread}/status`, 'latin1');
+    return `${thread}: ${/^voluntary_ctxt_switches:\s+(\d+)$/m.exec(status)?.[1]}`;
+  });
+  return counts.join(', ');
+}
+
+for (const [name, logPaths] of [
+  ['with a log', undefined],
+  ['without a log', ['none']],
+] as const) {
+  promise(
+    `nothing wakes an idle conmon ${name}, also after it has logged a lot`,
+    { timeoutMs: 120_000, excludes: { c: 'conmon C has a timer of its own' } },
+    async (c) => {
+      const flood = c.workspace.path('flood');
+      const end = c.workspace.path('end');
+      const script = [
+        `while [ ! -e ${flood} ]; do sleep 0.05; done`,
+        'head -c 6000000 /dev/zero | tr "\\0" "\\n" >&2',
+        `touch ${flood}-is-over`,
+        `while [ ! -e ${end} ]; do sleep 0.05; done`,
+      ].join('; ');
+      const container = c.container({
+        style: 'crio',
+        fake: () => [`container ${script}`],
+        ...(logPaths === undefined ? {} : { logPaths }),
+      });
+      await container.created();
+      for (const when of ['after the start', 'after a flood']) {
+        let before = '';
+        let after = 'not looked at';
+        for (let attempt = 0; attempt < ATTEMPTS && before !== after; attempt++) {
+          before = sleeps(container.daemonPid);
+          await sleep(QUIET_MS);
+          after = sleeps(container.daemonPid);
+        }
+        c.t.equal(after, before, when);
+        writeFileSync(flood, '');
+      }
+      writeFileSync(end, '');
+      await container.exited();
+    },
+  );
+}
