@@ -12,27 +12,18 @@ import { sys } from '../src/native/sys.ts';
 import type { AttachTask } from '../src/proto/attach-messages.ts';
 import type { Line } from '../src/proto/line.ts';
 import type { LogTask } from '../src/proto/log-messages.ts';
-import type { FromSharedWorker, RunLoop, SharedTask, ToSharedWorker } from '../src/proto/shared-messages.ts';
+import type { FromSharedWorker, RunLoop, SharedTask, ToLoop, ToSharedWorker } from '../src/proto/shared-messages.ts';
 import { Doorbell } from '../src/ring/doorbell.ts';
 import { attachSteps } from './attach.ts';
 import { logSteps } from './log.ts';
 
 /** Ended loops after which garbage is collected, as in src/host/host.ts. */
-const LOOPS_A_COLLECTION = 64;
+const LOOPS_A_COLLECTION = 256;
 
 /** A session's memory, and the kernel that works in it: made once, for all sessions that have it one after the other. */
 interface Place {
   readonly memory: WebAssembly.Memory;
   kernel: Kernel | undefined;
-}
-
-/** What was said to one loop, and how it is woken. */
-interface Told {
-  readonly doorbell: Doorbell;
-  readonly messages: unknown[];
-  /** Main rings for the first message where it rang for the loop itself: at the thread's doorbell. */
-  first: boolean;
-  begun: boolean;
 }
 
 /** What main has said, sorted: a loop that looks for its own messages takes the others' in as well. */
@@ -41,7 +32,7 @@ class Inbox {
   readonly begins: RunLoop[] = [];
   readonly #port: MessagePort;
   readonly #places = new Map<number, Place>();
-  readonly #told = new Map<number, Told>();
+  readonly #told = new Map<number, ToLoop[]>();
 
   constructor(port: MessagePort) {
     this.#port = port;
@@ -52,32 +43,22 @@ class Inbox {
     for (;;) {
       const message = receiveMessageOnPort(this.#port)?.message as ToSharedWorker | undefined;
       if (message === undefined) return;
-      if (message.kind === 'tell') this.#deliver(message.id, message.message);
+      if (message.kind === 'tell') this.#told.get(message.id)?.push(...message.messages);
       else if (message.kind === 'forget') this.#places.delete(message.memoryId);
       else {
-        const { id, memoryId, memory } = message;
+        const { id, memoryId, memory, messages } = message;
         if (memory !== undefined) this.#places.set(memoryId, { memory, kernel: undefined });
-        const doorbell = new Doorbell(sys, message.task.doorbellFd);
-        this.#told.set(id, { doorbell, messages: [], first: true, begun: false });
+        this.#told.set(id, [...messages]);
         this.begins.push(message);
       }
     }
   }
 
-  #deliver(id: number, message: unknown): void {
-    const told = this.#told.get(id);
-    if (told === undefined) return;
-    told.messages.push(message);
-    // The thread was woken for others between the two: this loop sleeps, and nobody else wakes it.
-    if (told.first && told.begun) told.doorbell.ring();
-    told.first = false;
-  }
-
-  line<ToLoop, FromLoop>(id: number): Line<ToLoop, FromLoop> {
+  line<To, From>(id: number): Line<To, From> {
     return {
       next: () => {
         this.read();
-        return this.#told.get(id)?.messages.shift() as ToLoop | undefined;
+        return this.#told.get(id)?.shift() as To | undefined;
       },
       tell: (message) => this.#answer({ kind: 'said', id, message } as FromSharedWorker),
     };
@@ -89,8 +70,6 @@ class Inbox {
   }
 
   *steps({ id, role, task, memoryId }: RunLoop): Steps<unknown> {
-    const told = this.#told.get(id);
-    if (told) told.begun = true;
     const place = this.#places.get(memoryId);
     if (place === undefined) throw new Error(`memory ${memoryId} is not known`);
     const { memory } = place;

@@ -29,7 +29,7 @@ const ACCEPTS_A_TURN = 8;
  * Ended sessions after which garbage is collected: V8 sees no reason to for tens of megabytes (20 MB after 1200 execs,
  * measured 2026-11). One collection takes some 5 ms.
  */
-const SESSIONS_A_COLLECTION = 64;
+const SESSIONS_A_COLLECTION = 128;
 
 /** An exec as its launcher has handed it over. */
 export interface Joiner {

@@ -1,6 +1,6 @@
 /**
  * What main and a thread that runs many sessions' loops say to each other. Types only; main writes the port and then rings
- * a doorbell: the thread's for a loop and the first thing that is said to it, then the loop's own.
+ * a doorbell: the thread's for a loop that is to begin, else the loop's own.
  */
 
 import type { MessagePort } from 'node:worker_threads';
@@ -26,11 +26,15 @@ export interface RunLoop {
   readonly memoryId: number;
   /** Undefined when the thread has it. */
   readonly memory: WebAssembly.Memory | undefined;
+  /** What it is told first. */
+  readonly messages: readonly ToLoop[];
 }
+
+export type ToLoop = ToLogWorker | ToAttachWorker;
 
 export type ToSharedWorker =
   | RunLoop
-  | { readonly kind: 'tell'; readonly id: number; readonly message: ToLogWorker | ToAttachWorker }
+  | { readonly kind: 'tell'; readonly id: number; readonly messages: readonly ToLoop[] }
   /** No loop uses that memory again. */
   | { readonly kind: 'forget'; readonly memoryId: number };
 

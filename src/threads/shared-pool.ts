@@ -7,7 +7,7 @@ import type { MessagePort } from 'node:worker_threads';
 import type { Diag } from '../diag/diag.ts';
 import { ConmonError, errorText } from '../diag/error.ts';
 import type { Sys } from '../native/sys.ts';
-import type { FromSharedWorker, Role, SharedTask, ToSharedWorker } from '../proto/shared-messages.ts';
+import type { FromSharedWorker, Role, RunLoop, SharedTask, ToLoop, ToSharedWorker } from '../proto/shared-messages.ts';
 import type { Doorbell } from '../ring/doorbell.ts';
 import { keepBackgroundBehind } from './background.ts';
 import { createDoorbell } from './log-worker.ts';
@@ -30,6 +30,32 @@ interface Thread {
   readonly knows: Set<number>;
 }
 
+/**
+ * What is said to a loop in one turn of main goes out at its end, together: for a short exec the loop itself, its sources
+ * and its end, with one message and one wake-up of the thread.
+ */
+class Outbox {
+  readonly #send: (messages: readonly ToLoop[], first: boolean) => void;
+  #messages: ToLoop[] = [];
+  #first = true;
+
+  constructor(send: (messages: readonly ToLoop[], first: boolean) => void) {
+    this.#send = send;
+  }
+
+  put(message: ToLoop): void {
+    this.#messages.push(message);
+    if (this.#messages.length === 1) queueMicrotask(() => this.flush());
+  }
+
+  flush(): void {
+    const messages = this.#messages;
+    this.#messages = [];
+    if (messages.length > 0 || this.#first) this.#send(messages, this.#first);
+    this.#first = false;
+  }
+}
+
 export class SharedPool implements Pool {
   readonly #sys: Sys;
   readonly #diag: Diag;
@@ -48,39 +74,38 @@ export class SharedPool implements Pool {
   }
 
   /** Throws ConmonError DOORBELL. */
-  run<Task extends { readonly memory: WebAssembly.Memory }, ToLoop, FromLoop, Result>(
+  run<Task extends { readonly memory: WebAssembly.Memory }, To, From, Result>(
     role: Role,
     task: Task,
-    owner: Owner<FromLoop>,
-  ): Running<ToLoop, Result> {
+    owner: Owner<From>,
+  ): Running<To, Result> {
     const thread = this.#threads.get(role) ?? this.#start(role);
     const id = ++this.#lastId;
     const done = new Promise<unknown>((resolve, reject) => {
-      thread.waiting.set(id, { resolve, reject, heard: (message) => owner.heard(message as FromLoop) });
+      thread.waiting.set(id, { resolve, reject, heard: (message) => owner.heard(message as From) });
     });
-    this.#post(thread, this.#runMessage(thread, id, role, task));
-    // Two wake-ups of the thread in one: what a log loop waits for comes with it.
-    let doorbell = thread.doorbell;
-    if (role !== 'log') doorbell.ring();
-    const tell = (message: ToLoop): void => {
-      this.#post(thread, { kind: 'tell', id, message } as ToSharedWorker);
-      doorbell.ring();
-      doorbell = owner.doorbell;
-    };
-    return { tell, done: done as Promise<Result> };
+    const outbox = new Outbox((messages, first) => {
+      if (!thread.waiting.has(id)) return; // it has ended meanwhile: nobody hears it, and the doorbells may be closed
+      if (first) this.#begin(thread, { id, role, task, messages });
+      else thread.port.postMessage({ kind: 'tell', id, messages } satisfies ToSharedWorker);
+      (first ? thread.doorbell : owner.doorbell).ring();
+    });
+    if (role !== 'log') queueMicrotask(() => outbox.flush());
+    // What a loop is told is its role's.
+    return { tell: (message) => outbox.put(message as ToLoop), done: done as Promise<Result> };
   }
 
-  #runMessage(
+  #begin(
     thread: Thread,
-    id: number,
-    role: Role,
-    { memory, ...task }: { readonly memory: WebAssembly.Memory },
-  ): ToSharedWorker {
-    const memoryId = this.#memoryIds.get(memory) ?? id;
+    loop: Pick<RunLoop, 'id' | 'role' | 'messages'> & { readonly task: { readonly memory: WebAssembly.Memory } },
+  ): void {
+    const { memory, ...task } = loop.task;
+    const memoryId = this.#memoryIds.get(memory) ?? loop.id;
     this.#memoryIds.set(memory, memoryId);
-    const known = thread.knows.has(memoryId);
+    const place = { memoryId, memory: thread.knows.has(memoryId) ? undefined : memory };
     thread.knows.add(memoryId);
-    return { kind: 'run', id, role, task, memoryId, memory: known ? undefined : memory } as ToSharedWorker;
+    // So is its task.
+    thread.port.postMessage({ kind: 'run', ...loop, ...place, task } as unknown as ToSharedWorker);
   }
 
   /** Heard with what is said next: nobody is woken for it. */
@@ -89,11 +114,7 @@ export class SharedPool implements Pool {
     if (memoryId === undefined) return;
     this.#memoryIds.delete(memory);
     for (const thread of this.#threads.values())
-      if (thread.knows.delete(memoryId)) this.#post(thread, { kind: 'forget', memoryId });
-  }
-
-  #post(thread: Thread, message: ToSharedWorker): void {
-    thread.port.postMessage(message);
+      if (thread.knows.delete(memoryId)) thread.port.postMessage({ kind: 'forget', memoryId } satisfies ToSharedWorker);
   }
 
   #start(role: Role): Thread {
@@ -118,6 +139,7 @@ export class SharedPool implements Pool {
     thread.port.close();
     this.#sys.close(thread.doorbell.fd);
     for (const { reject } of thread.waiting.values()) reject(error);
+    thread.waiting.clear();
   }
 }
 
