@@ -48,6 +48,8 @@ const OTHER_ENTRIES = {
 const STUB_FILES = { thread: 'worker.js' };
 /** What the warm-up session runs, and leaves a cache of. */
 const CACHED = ['main', 'threads', 'piscina', 'thread', 'log'];
+/** What runs when an exec joins the warm-up session. */
+const CACHED_OF_EXECS = ['host', 'shared'];
 /** yargs asks where it lies; a CommonJS bundle must be told in its first line. Not on the path of a session. */
 const YARGS_ENTRIES = ['help.cjs', 'demo-runtime.cjs', 'run.cjs'];
 const BUNDLE_URL = "const CONMON_BUNDLE_URL = require('node:url').pathToFileURL(__filename).href;";
@@ -159,22 +161,37 @@ function bundle(entry, outfile, more) {
 /**
  * Runs one session from stubs that write the cache of each bundle when it ends: so that the functions which a session
  * needs are in it, and not just those that run when a file is loaded. In a tree of its own; the shipped stubs cannot write.
+ * Two execs join it, at a socket in the tree, for which root has to be one of a user namespace only. Where none can be had
+ * the caches of what runs for execs are those of files that were just loaded.
  */
 function recordCaches() {
   const tree = resolve('build/warm-up');
   rmSync(tree, { recursive: true, force: true });
   mkdirSync(`${tree}/exits`, { recursive: true });
+  mkdirSync(`${tree}/run`, { mode: 0o700 });
   cpSync(out, `${tree}/${out}`, { recursive: true, filter: (path) => !path.endsWith('/node') });
   symlinkSync(realpathSync(`${out}/node`), `${tree}/${out}/node`);
   cpSync('bin/conmon', `${tree}/bin/conmon`);
   const save = (name) =>
     `const save=()=>require('node:fs').writeFileSync(__dirname+'/${name}.cache',script.createCachedData());`;
   const keep = '(globalThis.conmonCaches??=[]).push(save);';
+  const loadRest = [
+    `for(const name of ${JSON.stringify(CACHED_OF_EXECS)}){`,
+    "const{existsSync,readFileSync:read,writeFileSync:put}=require('node:fs'),{Script}=require('node:vm');",
+    "const path=__dirname+'/'+name;if(existsSync(path+'.cache'))continue;",
+    "put(path+'.cache',new Script(read(path+'.js','latin1'),{filename:name+'.js'}).createCachedData())}",
+  ].join('');
   // The process ends in the addon's exitNow: the last moment at which everything has run.
   const atEnd = [
     'const dlopen=process.dlopen;',
     'process.dlopen=(module,path)=>{dlopen(module,path);const{exitNow}=module.exports;',
-    'module.exports={...module.exports,exitNow:(status)=>{for(const write of conmonCaches)write();exitNow(status)}}};',
+    `module.exports={...module.exports,exitNow:(status)=>{for(const write of conmonCaches)write();${loadRest};exitNow(status)}}};`,
+  ].join('');
+  // A thread for execs never ends; the last time that it waits its execs have ended.
+  const atPoll = [
+    'const dlopen=process.dlopen;',
+    'process.dlopen=(module,path)=>{dlopen(module,path);const{poll}=module.exports;',
+    'module.exports={...module.exports,poll:(...values)=>{save();return poll(...values)}}};',
   ].join('');
   const aroundTask =
     'const task=module.exports;module.exports=(input)=>{const result=task(input);for(const write of conmonCaches)write();return result};';
@@ -182,14 +199,26 @@ function recordCaches() {
   const recorder = (name, record) => stub(name, record).replace('filename:file', `filename:'${name}.js'`);
   const main = recorder('main', []).replace('script.runIn', `${save('main')}${keep}${atEnd}script.runIn`);
   writeFileSync(`${tree}/${out}/main.cjs`, main);
-  for (const name of ['threads', 'piscina'])
+  const shared = recorder('shared', []).replace('script.runIn', `${save('shared')}${atPoll}script.runIn`);
+  writeFileSync(`${tree}/${out}/shared.cjs`, shared);
+  for (const name of ['threads', 'piscina', 'host'])
     writeFileSync(`${tree}/${out}/${name}.cjs`, recorder(name, [save(name), keep]));
   writeFileSync(`${tree}/${out}/worker.js`, recorder('thread', [save('thread'), keep]));
   writeFileSync(`${tree}/${out}/log.cjs`, recorder('log', [save('log'), keep, aroundTask]));
   const runtime = `${tree}/runtime`;
+  const execArgs = `--sync -e -c warm-up -n warm-up -r ${runtime} -p ${tree}/exec-pid -l ${tree}/exec-log`;
   writeFileSync(
     runtime,
-    '#!/bin/sh\nwhile [ "$1" != --pid-file ]; do shift; done\n(sleep 0.3; echo out; echo err >&2) &\nprintf %s $! >"$2"\n',
+    [
+      '#!/bin/sh',
+      'run() { sleep 0.3; for i in 1 2; do',
+      `[ "$verb" = create ] && [ -S ${tree}/run/conmon/warm-up ] && ${tree}/bin/conmon ${execArgs} --exec-process-spec ${runtime}`,
+      'done; echo out; echo err >&2; }',
+      'for verb in "$@"; do case "$verb" in create | exec) break ;; esac; done',
+      'while [ "$1" != --pid-file ]; do shift; done',
+      'run & printf %s $! >"$2"',
+      '',
+    ].join('\n'),
     { mode: 0o755 },
   );
   const args = [
@@ -208,13 +237,17 @@ function recordCaches() {
   ];
   const files = ['-l', `${tree}/log`, '-p', `${tree}/pidfile`, '-P', `${tree}/conmon-pidfile`];
   const dirs = ['--exit-dir', `${tree}/exits`, '--persist-dir', tree];
-  const run = spawnSync(`${tree}/bin/conmon`, [...args, ...files, ...dirs], {
-    env: { PATH: '/usr/bin:/bin' },
-    timeout: WARM_UP_MS,
-    encoding: 'utf8',
-  });
+  const command = [`${tree}/bin/conmon`, ...args, ...files, ...dirs];
+  const start = ([path, ...rest]) =>
+    spawnSync(path, rest, {
+      env: { PATH: '/usr/bin:/bin', XDG_RUNTIME_DIR: `${tree}/run` },
+      timeout: WARM_UP_MS,
+      encoding: 'utf8',
+    });
+  let run = start(process.getuid() === 0 ? ['unshare', '-U', '-r', '--', ...command] : command);
+  if (run.status !== 0) run = start(command);
   if (run.status !== 0) throw new Error(`warm-up session: status ${run.status}, ${run.signal}: ${run.stderr}`);
-  for (const name of CACHED) cpSync(`${tree}/${out}/${name}.cache`, `${out}/${name}.cache`);
+  for (const name of [...CACHED, ...CACHED_OF_EXECS]) cpSync(`${tree}/${out}/${name}.cache`, `${out}/${name}.cache`);
   rmSync(tree, { recursive: true, force: true });
 }
 
