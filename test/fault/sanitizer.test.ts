@@ -26,10 +26,13 @@ function runtimeLibrary(): string | undefined {
   return isAbsolute(path) ? path : undefined;
 }
 
+/** What is no part of the addon. */
+const PROGRAMS = ['launcher.c', 'join.c', 'later.c', 'seeds.c'];
+
 /** A directory that stands in for libexec/conmon; made once for these sources, under build/test. */
 function sanitizedLibexec(): string {
   const directory = join(REPOSITORY, 'native');
-  const files = readdirSync(directory).filter((name) => /\.[ch]$/.test(name) && name !== 'launcher.c');
+  const files = readdirSync(directory).filter((name) => /\.[ch]$/.test(name) && !PROGRAMS.includes(name));
   const digest = createHash('sha256');
   for (const name of files.toSorted()) digest.update(readFileSync(join(directory, name)));
   const target = join(REPOSITORY, 'build/test', `sanitized-${digest.digest('hex').slice(0, 12)}`);
