@@ -38,8 +38,8 @@
 
 /*
  * Environment settings of our own for Node, as "NAME=value"; every item ends in a comma. One malloc arena, trimmed: nothing
- * on the data path allocates. No io_uring: libuv opens one for each loop, and nothing here uses it. Figures:
- * docs/adr/0029-malloc-and-io-uring.md.
+ * on the data path allocates. No io_uring for work on files, also where that is libuv's default. Figures:
+ * docs/adr/0029-malloc-and-io-uring.md, docs/adr/0042-which-fds-an-idle-monitor-holds.md.
  */
 #ifndef NODE_SETTINGS
 #define NODE_SETTINGS                                                                                                  \

@@ -6,7 +6,9 @@
 import { AttachServer } from '../src/attach/server.ts';
 import { ContainerStdin } from '../src/attach/stdin.ts';
 import { Diag } from '../src/diag/diag.ts';
+import { giveMemoryBack } from '../src/native/garbage.ts';
 import { checkBuild } from '../src/native/libexec.ts';
+import { Rest, resting } from '../src/native/rest.ts';
 import { runSteps, type Steps } from '../src/native/steps.ts';
 import { sys } from '../src/native/sys.ts';
 import type {
@@ -25,11 +27,18 @@ import { portLine } from './port-line.ts';
 
 export default function run({ task, port }: PortTask<AttachTask>): AttachResult {
   checkBuild();
-  return runSteps(sys, attachSteps(task, portLine(port)));
+  return runSteps(sys, attachSteps(task, portLine(port), giveMemoryBack));
 }
 
-/** A task as steps, for a thread that runs several (./shared.ts). */
-export function* attachSteps(task: AttachTask, line: Line<ToAttachWorker, FromAttachWorker>): Steps<AttachResult> {
+/**
+ * A task as steps, for a thread that runs several (./shared.ts).
+ * @param giveBack called when there was nothing to do for a while, to give back what is the thread's; absent = it is not
+ */
+export function* attachSteps(
+  task: AttachTask,
+  line: Line<ToAttachWorker, FromAttachWorker>,
+  giveBack?: () => void,
+): Steps<AttachResult> {
   const diag = new Diag(sys, task.diag);
   const words = new Int32Array(task.memory.buffer);
   const counters: AttachCounters = { clients: 0, sentBytes: 0, stdinBytes: 0, droppedStdinBytes: 0, stalledClients: 0 };
@@ -53,7 +62,9 @@ export function* attachSteps(task: AttachTask, line: Line<ToAttachWorker, FromAt
     declareAwake: () => declareAwake(words, source.sleepsWord),
     nextMessage: () => line.next(),
   });
-  const why = yield* server.steps();
+  const steps = server.steps();
+  const workedBytes = (): number => counters.sentBytes + counters.stdinBytes;
+  const why = yield* giveBack ? resting(steps, new Rest(() => performance.now()), workedBytes, giveBack) : steps;
   diag.close();
   return { why, counters };
 }

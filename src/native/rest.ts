@@ -4,6 +4,7 @@
  */
 
 import { EINVAL, MADV_DONTNEED } from './constants.ts';
+import type { Steps } from './steps.ts';
 import type { Sys } from './sys.ts';
 
 /** Nothing to do for so long: a container that has just been created, or the end of a burst. */
@@ -59,6 +60,25 @@ export class Rest {
     }
     this.#workedBytes = workedBytes;
     this.#atMs = Math.min(nowMs + QUIET_MS, this.#latestMs);
+  }
+}
+
+/**
+ * A loop that rests: its waits end early when it is time for that, as if nothing had become ready. The loop looks at its
+ * fds then and waits again.
+ */
+export function* resting<Result>(
+  steps: Steps<Result>,
+  rest: Rest,
+  workedBytes: () => number,
+  onRest: () => void,
+): Steps<Result> {
+  for (let next = steps.next(); ; next = steps.next()) {
+    if (next.done === true) return next.value;
+    const request = next.value;
+    request.timeoutMs = earlier(request.timeoutMs, rest.timeoutMs());
+    yield request;
+    if (rest.due(workedBytes())) onRest();
   }
 }
 

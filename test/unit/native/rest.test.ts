@@ -2,7 +2,8 @@
 import t from 'tap';
 import { createMemory } from '../../../src/kernel/kernel.ts';
 import { EINVAL } from '../../../src/native/constants.ts';
-import { earlier, forgetPages, Rest } from '../../../src/native/rest.ts';
+import { earlier, forgetPages, Rest, resting } from '../../../src/native/rest.ts';
+import type { Steps } from '../../../src/native/steps.ts';
 import { sys } from '../../../src/native/sys.ts';
 import { fakeSys } from './fake-sys.ts';
 
@@ -62,6 +63,29 @@ t.test('a trickle that never pauses does not put it off for ever, a flood does',
   for (let ms = 500; ms <= 120_000; ms += 500)
     if (flood.at(ms).due(ms * 10_000)) t.fail(`in the middle of a flood, at ${ms}`);
   t.equal(flood.at(121_000).due(1_200_000_000), true, 'at its end');
+});
+
+t.test('a loop that rests is woken up once for it, and keeps the limits of its own', async (t) => {
+  let nowMs = 0;
+  let rests = 0;
+  const own = [-1, 300, -1, -1];
+  const loop = function* (): Steps<string> {
+    for (const timeoutMs of own) yield { set: new Int32Array(0), count: 0, timeoutMs };
+    return 'ended';
+  };
+  const onRest = (): void => {
+    rests++;
+  };
+  const asked: number[] = [];
+  const steps = resting(loop(), new Rest(() => nowMs), () => 0, onRest);
+  let next = steps.next();
+  for (; next.done !== true; next = steps.next()) {
+    asked.push(next.value.timeoutMs);
+    nowMs += 400;
+  }
+  t.equal(next.value, 'ended');
+  t.same(asked, [1000, 300, 200, -1]);
+  t.equal(rests, 1);
 });
 
 t.test('of two timeouts the earlier one, -1 being never', async (t) => {
