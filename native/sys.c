@@ -853,6 +853,15 @@ static napi_value sys_set_send_timeout(napi_env env, napi_callback_info info)
 	ANSWER(env, setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)));
 }
 
+/* setSendBuffer(fd, bytes): SO_SNDBUF; the kernel doubles it, and cuts it at net.core.wmem_max before that */
+static napi_value sys_set_send_buffer(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	int fd = arg_int(&a, 0), bytes = arg_int(&a, 1);
+	REFUSE_IF(env, a.bad || bytes < 0);
+	ANSWER(env, setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes)));
+}
+
 /* shutdown(fd, how) */
 static napi_value sys_shutdown(napi_env env, napi_callback_info info)
 {
@@ -1047,6 +1056,7 @@ NAPI_MODULE_INIT()
 		{"accept4", sys_accept4},
 		{"getsockopt", sys_getsockopt},
 		{"setSendTimeout", sys_set_send_timeout},
+		{"setSendBuffer", sys_set_send_buffer},
 		{"shutdown", sys_shutdown},
 		{"sendmsg", sys_sendmsg},
 		{"sendmmsg", sys_sendmmsg},

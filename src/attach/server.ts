@@ -79,6 +79,11 @@ const STDIN_SLOT = 2;
 const FIRST_CLIENT_SLOT = 3;
 /** How long clients are left in the backlog when none can be accepted (no fds left, say). */
 const ACCEPT_PAUSE_MS = 100;
+/**
+ * Linux's usual limit for an unprivileged process, which makes twice of it: 52 packets fit, where the usual socket's 26 are less
+ * than the log thread reads at once (docs/adr/0039).
+ */
+const SEND_BUFFER_BYTES = 212_992;
 /** Rounds of sending without a look at anything else: a flood must not keep input, messages and newcomers waiting. */
 const ROUNDS_UNPOLLED_MAX = 8;
 
@@ -360,6 +365,7 @@ export class AttachServer {
       }
       this.#acceptFails = false;
       this.#note(0, fd);
+      sys.setSendBuffer(fd, SEND_BUFFER_BYTES); // without it the socket takes less at once, and nothing else
       counters.clients++;
       this.#clients.push(new Client(fd, position));
       diag.debug(`attach: client ${fd} connected`);

@@ -110,6 +110,8 @@ export interface Sys {
   getsockopt(fd: number, name: number, out: Int32Array): SysResult;
   /** setsockopt(SO_SNDTIMEO): how long a send on a blocking socket may wait; 0 = for ever. Then it answers EAGAIN. */
   setSendTimeout(fd: number, milliseconds: number): SysResult;
+  /** setsockopt(SO_SNDBUF): the kernel cuts `bytes` at net.core.wmem_max, then doubles them. */
+  setSendBuffer(fd: number, bytes: number): SysResult;
   shutdown(fd: number, how: number): SysResult;
   /** sendmsg(2) with `fds` as SCM_RIGHTS (at most 253, usually none). */
   sendmsg(fd: number, bytes: Uint8Array, offset: number, length: number, fds: Int32Array, flags: number): SysResult;

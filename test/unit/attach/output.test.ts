@@ -232,3 +232,24 @@ t.test('what a client has not got is not given back, however fast the producer i
   t.equal(released, 16_000);
   t.equal(tooFar, 0);
 });
+
+t.test(
+  'each client’s socket is asked to take a whole read, and one that does not is served all the same',
+  async (t) => {
+    const rig = new Rig();
+    const clients = [rig.connect(), rig.connect()];
+    const { setSendBuffer } = rig.sys;
+    rig.sys.setSendBuffer = (fd, bytes) => {
+      setSendBuffer(fd, bytes);
+      return fd === clients[1]?.fd ? -1 : 0;
+    };
+    rig.run(
+      () => rig.put('one'),
+      () => rig.end(),
+    );
+    for (const client of clients) {
+      t.ok(2 * client.sendBuffer >= 34 * 8192, `${client.sendBuffer} bytes`);
+      t.equal(client.text, '2:one');
+    }
+  },
+);

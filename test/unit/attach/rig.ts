@@ -42,6 +42,8 @@ export class FakeClient {
   readonly packets: Buffer[] = [];
   /** Packets that the socket still takes. */
   room = Number.POSITIVE_INFINITY;
+  /** What conmon asked for; the kernel makes twice of it, or less. */
+  sendBuffer = 0;
   /** conmon has closed its end. */
   closed = false;
   #resetPending = false;
@@ -372,6 +374,10 @@ export class Rig {
         while (this.#clients.has(client.fd)) client.fd++; // the lowest that is free, as the kernel does
         this.#clients.set(client.fd, client);
         return progress(client.fd);
+      },
+      setSendBuffer: (fd, bytes) => {
+        this.#client(fd).sendBuffer = bytes;
+        return 0;
       },
       recvmsg: (fd, bytes, offset, length, fds) => {
         this.onCall();

@@ -61,6 +61,7 @@ const harmless: Readonly<Record<string, readonly unknown[]>> = {
   accept4: [NO_FD, 0],
   getsockopt: [NO_FD, 17, ints()],
   setSendTimeout: [NO_FD, 10],
+  setSendBuffer: [NO_FD, 10],
   shutdown: [NO_FD, 0],
   inotifyInit: [1 << 30],
   inotifyAddWatch: [NO_FD, '/', 2],

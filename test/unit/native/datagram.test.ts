@@ -15,8 +15,10 @@ import {
   SOCK_CLOEXEC,
   SOCK_DGRAM,
   SOCK_NONBLOCK,
+  SOCK_SEQPACKET,
 } from '../../../src/native/constants.ts';
 import { sys } from '../../../src/native/sys.ts';
+import { PACKET_PAYLOAD_MAX } from '../../../src/proto/attach-messages.ts';
 
 const { EBADF, EINVAL, ENOTSOCK, EPERM } = constants.errno;
 const FLAGS = MSG_DONTWAIT | MSG_NOSIGNAL;
@@ -140,4 +142,21 @@ t.test('a file in memory can be sealed and travels with a message', async (t) =>
   const plain = sys.memfdCreate('', MFD_CLOEXEC);
   t.equal(sys.sendmmsg(plain, Buffer.alloc(1), Uint32Array.of(0, 1), 1, 1, FLAGS), -ENOTSOCK);
   sys.close(plain);
+});
+
+t.test('a socket can be given room for a whole read of attach packets, and no room that is no number', async (t) => {
+  const fds = new Int32Array(2);
+  sys.socketpair(SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, fds);
+  const [a = -1, b = -1] = fds;
+  const bytes = Buffer.alloc(PACKET_PAYLOAD_MAX + 1);
+  const parts = new Uint32Array(2 * 128).map((_, i) => (i % 2 === 0 ? 0 : bytes.length));
+  t.equal(sys.setSendBuffer(a, 1 << 16), 0);
+  const few = sys.sendmmsg(a, bytes, parts, 1, 128, FLAGS);
+  t.equal(sys.setSendBuffer(a, 212_992), 0);
+  const more = sys.sendmmsg(a, bytes, parts, 1, 128, FLAGS);
+  t.ok(few > 0 && few < 34 && few + more >= 34, `${few} packets, then ${more}`);
+  t.equal(sys.setSendBuffer(a, -1), -EINVAL);
+  t.equal(sys.setSendBuffer(700, 1), -EBADF);
+  sys.close(a);
+  sys.close(b);
 });
