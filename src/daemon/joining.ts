@@ -12,6 +12,7 @@ import { Host, type Joiner, type MadeSession, type ParsedCall, type SessionMaker
 import { buildId, libexecDir } from '../native/libexec.ts';
 import type { Sys } from '../native/sys.ts';
 import { syncKey } from '../proto/sync-message.ts';
+import { isAtHand } from '../session/at-hand.ts';
 import type { Reaper } from '../session/reaper.ts';
 import { release } from '../session/release.ts';
 import type { Session } from '../session/session.ts';
@@ -66,7 +67,7 @@ export function createHost(daemon: Daemon): Host {
     nofileHard,
     laterPath: join(libexecDir, 'later'),
     maker: {
-      parse: (...call) => parseJoiner(make, ...call),
+      parse: (...call) => parseJoiner(sys, make, ...call),
       diagPlan: make.diagPlan,
       make: (joiner, options) => makeJoined(daemon, joiner, options, pool),
     },
@@ -75,8 +76,16 @@ export function createHost(daemon: Daemon): Host {
 }
 
 /** The command line of an exec that joins. Throws with what its own conmon would say, and will. */
-function parseJoiner(make: Make, ...[argv, rawArgv, environment, cwd]: Parameters<SessionMaker['parse']>): ParsedCall {
-  const absolute = (path: string): string => (isAbsolute(path) ? path : join(cwd(), path));
+function parseJoiner(
+  sys: Sys,
+  make: Make,
+  ...[argv, rawArgv, environment, cwd]: Parameters<SessionMaker['parse']>
+): ParsedCall {
+  const absolute = (path: string): string => {
+    const whole = isAbsolute(path) ? path : join(cwd(), path);
+    mustBeAtHand(sys, whole);
+    return whole;
+  };
   const probe: FileProbe = {
     canExecute: (path) => make.fileProbe.canExecute(absolute(path)),
     canEnter: (path) => make.fileProbe.canEnter(absolute(path)),
@@ -94,9 +103,23 @@ function parseJoiner(make: Make, ...[argv, rawArgv, environment, cwd]: Parameter
   return { options: make.absoluteOptions(commandLine.options, cwd), warnings: commandLine.warnings };
 }
 
+/** Main is all sessions' here: it must not wait for a file server that is gone, for the sake of one. */
+function mustBeAtHand(sys: Sys, path: string): void {
+  if (!isAtHand(sys, path)) throw new ConmonError('JOIN', `${path} may have to be waited for`);
+}
+
+/** What this process will touch of what the caller has named. */
+function touched(options: Options): readonly string[] {
+  const { logTargets, containerPidfile, bundle, socketDirPath, fullAttach, exitDir, persistDir } = options;
+  const logs = logTargets.map((target) => ('path' in target ? target.path : undefined));
+  const attach = bundle === undefined || fullAttach ? undefined : socketDirPath;
+  return [...logs, containerPidfile, bundle, attach, exitDir, persistDir].filter((path) => path !== undefined);
+}
+
 /** The session of an exec that joins; as main does for one of its own process, but nothing of the process changes. */
 function makeJoined({ sys, reaper, make }: Daemon, joiner: Joiner, options: Options, pool: () => Pool): MadeSession {
   const { diag, environment, launch } = joiner;
+  for (const path of touched(options)) mustBeAtHand(sys, path);
   const prepared = make.prepare(joiner, options, diag);
   const { syncFd, attachFd, startFd, stdio, logs } = prepared;
   const key = syncKey(options.apiVersion, options.exec);

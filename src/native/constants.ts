@@ -42,6 +42,8 @@ export const AT_EMPTY_PATH = 0x1000;
 export const AT_SYMLINK_NOFOLLOW = 0x100;
 export const RESOLVE_NO_MAGICLINKS = 0x2;
 export const RESOLVE_NO_SYMLINKS = 0x4;
+/** Linux 5.12. */
+export const RESOLVE_CACHED = 0x20;
 export const RENAME_NOREPLACE = 1;
 export const S_IFMT = 0o170000;
 export const S_IFLNK = 0o120000;

@@ -1,0 +1,40 @@
+/**
+ * Whether a path can be opened without waiting for a server that may not answer: asked before a daemon with other
+ * sessions touches what an exec names (docs/adr/0035-sessions.md). Main thread; never waits.
+ */
+
+import { constants, readFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { AT_FDCWD, EAGAIN, O_CLOEXEC, O_PATH, RESOLVE_CACHED } from '../native/constants.ts';
+import type { Sys } from '../native/sys.ts';
+
+/** Whose files are on this machine's disks or in its memory. */
+const LOCAL = new Set(
+  'ext2 ext3 ext4 xfs btrfs bcachefs f2fs zfs tmpfs ramfs devtmpfs overlay erofs squashfs'.split(' '),
+);
+
+/**
+ * A look-up that the kernel's cache can answer waits for nobody, and of a network's file system the cache answers for
+ * seconds only. What is not there yet is asked for by its directory's file system. true too before Linux 5.12, which
+ * cannot be asked, and for what does not exist: that shows without a wait.
+ */
+export function isAtHand(sys: Sys, path: string): boolean {
+  const found = sys.openat2(AT_FDCWD, path, O_PATH | constants.O_NOFOLLOW | O_CLOEXEC, 0, RESOLVE_CACHED);
+  if (found >= 0) sys.close(found);
+  if (found !== EAGAIN) return true;
+  const flags = O_PATH | constants.O_DIRECTORY | O_CLOEXEC;
+  const directoryFd = sys.openat2(AT_FDCWD, dirname(path), flags, 0, RESOLVE_CACHED);
+  if (directoryFd < 0) return directoryFd !== EAGAIN;
+  try {
+    return LOCAL.has(fileSystemOf(directoryFd));
+  } finally {
+    sys.close(directoryFd);
+  }
+}
+
+/** Its type's name, '' when it is not known. Asks procfs: fstatfs would ask the file system. */
+function fileSystemOf(fd: number): string {
+  const mount = /^mnt_id:\s*(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'latin1'))?.[1];
+  const mounts = readFileSync('/proc/self/mountinfo', 'latin1');
+  return new RegExp(`^${mount} .* - (\\S+) `, 'm').exec(mounts)?.[1] ?? '';
+}

@@ -1,0 +1,72 @@
+/** Whether a path can be opened without waiting: by the kernel's cache, then by the kind of file system. */
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { EAGAIN, EINVAL, ENOENT, RESOLVE_CACHED } from '../../../src/native/constants.ts';
+import { sys } from '../../../src/native/sys.ts';
+import { isAtHand } from '../../../src/session/at-hand.ts';
+import { realSysBut } from '../native/fake-sys.ts';
+
+const ENOSYS = -38;
+
+function directory(t: Test): string {
+  const path = mkdtempSync(join(tmpdir(), 'conmon-at-hand-'));
+  t.teardown(() => rmSync(path, { recursive: true, force: true }));
+  return path;
+}
+
+t.test('what is on a disk of this machine is at hand: there, not there yet, a link', async (t) => {
+  const dir = directory(t);
+  writeFileSync(join(dir, 'log'), '');
+  symlinkSync('/nowhere', join(dir, 'link'));
+  mkdirSync(join(dir, 'directory'));
+  for (const name of ['log', 'link', 'directory', '.', 'new']) t.equal(isAtHand(sys, join(dir, name)), true, name);
+  t.equal(isAtHand(sys, '/'), true);
+});
+
+t.test('every look-up is one that the cache must answer, and no fd stays', async (t) => {
+  const dir = directory(t);
+  const before = readdirSync('/proc/self/fd').length;
+  const resolves: number[] = [];
+  const openat2: typeof sys.openat2 = (dirFd, path, flags, mode, resolve) => {
+    resolves.push(resolve);
+    return sys.openat2(dirFd, path, flags, mode, resolve);
+  };
+  const opened = realSysBut({ openat2 });
+  t.equal(isAtHand(opened, join(dir, 'new')), true);
+  t.equal(isAtHand(opened, dir), true);
+  t.ok(resolves.length >= 2 && resolves.every((resolve) => resolve === RESOLVE_CACHED));
+  t.equal(readdirSync('/proc/self/fd').length, before);
+});
+
+t.test(
+  'what the cache does not know is judged by its directory: gone from the cache, or a file system of elsewhere',
+  async (t) => {
+    const answers = (file: number, inDirectory: () => number) =>
+      realSysBut({ openat2: (_dirFd, path) => (path.endsWith('/file') ? file : inDirectory()) });
+    t.equal(
+      isAtHand(
+        answers(EAGAIN, () => EAGAIN),
+        '/a/file',
+      ),
+      false,
+    );
+    t.equal(
+      isAtHand(
+        answers(EAGAIN, () => ENOENT),
+        '/a/file',
+      ),
+      true,
+      'that shows without a wait',
+    );
+    const proc = (): number => sys.openat2(-100, '/proc', 0o10000000, 0, 0);
+    t.equal(isAtHand(answers(EAGAIN, proc), '/a/file'), false, 'procfs stands for what is not on the list');
+    const root = (): number => sys.openat2(-100, directory(t), 0o10000000, 0, 0);
+    t.equal(isAtHand(answers(EAGAIN, root), '/a/file'), true);
+  },
+);
+
+t.test('a kernel that cannot be asked is taken at its word', async (t) => {
+  for (const answer of [EINVAL, ENOSYS]) t.equal(isAtHand(realSysBut({ openat2: () => answer }), '/a/file'), true);
+});
