@@ -42,7 +42,8 @@ export class Execs {
 
   /** Lets them come, once the container's runtime has been started. */
   welcome(container: Session, diag: Diag): void {
-    if (process.env['CONMON_SESSIONS'] === 'off' || container.state === 'ending' || container.state === 'ended') return;
+    const alive = container.state === 'creating' || container.state === 'running';
+    if (process.env['CONMON_SESSIONS'] === 'off' || !alive) return; // nobody would remove the socket of one that is gone
     try {
       const socket = new SessionSocket(sys, container.parts.options.cid, process.env['XDG_RUNTIME_DIR']);
       this.#socket = socket;

@@ -20,6 +20,8 @@ export interface LateParts {
   readonly steps: OutputSteps;
   /** There will be no output: what was meant for it is closed. */
   readonly close: () => void;
+  /** Makes the new log files that an engine waits for, though nobody writes to them. */
+  readonly replaceLogs: () => void;
   readonly onEnded: (counters: LogCounters | undefined) => void;
   /** Why there is no output, when it was not told to begin: the container can still be refused. */
   readonly onFailed: (reason: string) => void;
@@ -47,7 +49,12 @@ export class LateOutput implements Output {
   startAttach(plan: { readonly listenFd: number }, onLeft: () => void): boolean {
     if (this.#output) return this.#output.startAttach(plan, onLeft);
     this.#waiting.push((output) => {
-      if (!output.startAttach(plan, onLeft)) onLeft();
+      let serves = false;
+      try {
+        serves = output.startAttach(plan, onLeft);
+      } finally {
+        if (!serves) onLeft();
+      }
     });
     return true;
   }
@@ -89,7 +96,14 @@ export class LateOutput implements Output {
 
   #give(output: Output): void {
     this.#output = output;
-    for (const call of this.#waiting.splice(0)) call(output);
+    for (const call of this.#waiting.splice(0)) {
+      try {
+        call(output);
+      } catch (error) {
+        // What was asked after it, the container's end above all, is done all the same.
+        this.#parts.diag.error(`the container's output: ${errorText(error)}`);
+      }
+    }
   }
 
   /** A container that runs goes on, and must not wait for a reader; one that was not told of yet is refused. */
@@ -101,7 +115,7 @@ export class LateOutput implements Output {
 
   /** Stands in for an output that could not be started, or is not needed: reads and writes nothing, and ends at once. */
   #none(): Output {
-    const { sys, diag, close, onEnded } = this.#parts;
+    const { sys, diag, close, replaceLogs, onEnded } = this.#parts;
     let discard: Discard | undefined;
     let fds: number[] = [];
     close();
@@ -115,9 +129,11 @@ export class LateOutput implements Output {
         );
       },
       startAttach: () => false,
-      reopen: () => diag.warn('There is no log to reopen'),
+      reopen: replaceLogs,
       end: () => {
         discard?.close();
+        if (discard && discard.bytes > 0)
+          diag.warn(`at least ${discard.bytes} bytes of output were thrown away: nobody could write them`);
         for (const fd of fds.splice(0)) sys.close(fd);
         onEnded(undefined);
       },

@@ -5,8 +5,10 @@
 
 import type { Options } from '../cli/index.ts';
 import type { Diag } from '../diag/diag.ts';
+import { replaceUnwritten } from '../log/unwritten.ts';
 import { sys } from '../native/sys.ts';
 import { ATTACH_UNUSED_MS } from '../proto/attach-messages.ts';
+import type { RotationPlan } from '../proto/log-messages.ts';
 import { AttachFiles } from '../session/attach-files.ts';
 import { type Output, Session, type SessionParts, type StartOutput } from '../session/session.ts';
 import type { Pool } from '../threads/index.ts';
@@ -52,8 +54,13 @@ function outputStarter(options: Options, diag: Diag, prepared: Prepared, pool?: 
     const steps = outputSteps(options, diag, logs, onEnded, pool);
     // Nobody waits for the pid of such an exec, but for its end: the log comes first.
     if (options.exec && !options.apiVersion) return toTheEnd(steps);
-    return new LateOutput({ sys, diag, steps, close: () => closeTargets(logs), onEnded, onFailed });
+    const replaceLogs = (): void => replaceUnwritten(sys, diag, logs, rotationOf(options));
+    return new LateOutput({ sys, diag, steps, close: () => closeTargets(logs), replaceLogs, onEnded, onFailed });
   };
+}
+
+function rotationOf({ logRotate, logMaxFiles }: Options): RotationPlan {
+  return { keepFiles: logRotate ? logMaxFiles : 0 };
 }
 
 function toTheEnd(steps: OutputSteps): Output {
@@ -83,8 +90,13 @@ function* outputSteps(
     fileMaxBytes: options.logSizeMaxBytes ?? Number.POSITIVE_INFINITY,
     globalMaxBytes: options.logGlobalSizeMaxBytes ?? Number.POSITIVE_INFINITY,
   };
-  const rotation = { keepFiles: options.logRotate ? options.logMaxFiles : 0 };
-  const plan = { targets: logs, limits, rotation, syncLog: options.syncLog, diag: diagPlan(options) };
+  const plan = {
+    targets: logs,
+    limits,
+    rotation: rotationOf(options),
+    syncLog: options.syncLog,
+    diag: diagPlan(options),
+  };
   const output = new threads.Output(sys, diag, plan, onEnded, pool?.());
   return {
     begin: (sources, stdinFd) => output.begin(sources, stdinFd),

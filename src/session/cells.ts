@@ -10,6 +10,7 @@ import type { ControlCommand } from '../proto/control-line.ts';
 import type { Source } from '../proto/log-messages.ts';
 import { STDERR, STDOUT } from '../proto/stream.ts';
 import { killAdopted, killDescendants } from './adopted.ts';
+import type { AttachFiles } from './attach-files.ts';
 import { ConsoleSocket } from './console-socket.ts';
 import { ControlReader } from './control.ts';
 import { toBlock } from './environment.ts';
@@ -19,7 +20,7 @@ import { readPidFile } from './pid-file.ts';
 import { closeChildStdio, closeCwd, closeLeakedFds } from './release.ts';
 import { runtimeArgs } from './runtime-args.ts';
 import { pendingText } from './runtime-stderr.ts';
-import type { Session } from './session.ts';
+import type { Output, Session } from './session.ts';
 import { spawnInCgroup } from './spawn.ts';
 import type { State } from './state.ts';
 import { Terminal } from './terminal.ts';
@@ -146,10 +147,20 @@ export function receiveConsole(session: Session): State {
 export function serveClients(session: Session): State {
   const { attachFiles } = session.parts;
   if (attachFiles === undefined || session.output === undefined) return session.state;
-  if (session.output.startAttach(attachFiles, () => session.post({ type: 'clientsGone' }))) return session.state;
+  if (startAttach(session, session.output, attachFiles)) return session.state;
   if (turnAway(session, attachFiles.listenFd)) return awaitClient(session);
   session.postLater(TURN_AWAY_PAUSE_SECONDS, { type: 'clientsGone' }); // no fds left: we would be told of them without end
   return session.state;
+}
+
+/** @returns false when nobody will serve them: with no fds or memory left, the container still goes on. */
+function startAttach(session: Session, output: Output, attachFiles: AttachFiles): boolean {
+  try {
+    return output.startAttach(attachFiles, () => session.post({ type: 'clientsGone' }));
+  } catch (error) {
+    session.parts.diag.error(`attach: ${errorText(error)}`);
+    return false;
+  }
 }
 
 /** The attach worker has left: main listens for the next client. A client that has come meanwhile is heard at once. */
@@ -187,6 +198,7 @@ function sourcesOf(session: Session): readonly Source[] {
 
 /** Nothing reads what the container would write: it is refused, as long as nobody knows of it. */
 export function refuseContainer(session: Session, event: { reason: string }): State {
+  killUnfinished(session);
   return failCreate(session, event.reason);
 }
 
@@ -274,15 +286,21 @@ function wordsOfRuntime(session: Session): Buffer {
 
 /** The runtime hangs: ends it, and what it left to us, and lets its end be told as a failure. */
 export function giveUpOnRuntime(session: Session): State {
-  const { options, sys } = session.parts;
+  const { options } = session.parts;
   session.createGivenUp = `Runtime ${options.runtime} did not create the container within ${options.createTimeoutSeconds} seconds`;
+  killUnfinished(session);
+  return 'creating';
+}
+
+/** The runtime, and what it has made so far or left to us. */
+function killUnfinished(session: Session): void {
+  const { sys, joined } = session.parts;
   if (session.runtimePid > 0) {
     // Of what was left to this process nobody can tell whose it is when it holds other sessions.
-    if (session.parts.joined) killDescendants(sys, session.runtimePid);
+    if (joined) killDescendants(sys, session.runtimePid);
     sys.kill(session.runtimePid, SIGKILL);
   }
-  if (!session.parts.joined) killAdopted(sys, session.runtimePid);
-  return 'creating';
+  if (!joined) killAdopted(sys, session.runtimePid);
 }
 
 export function forwardToRuntime(session: Session, event: { signal: number }): State {

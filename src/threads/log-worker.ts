@@ -7,7 +7,7 @@ import type { Diag, DiagPlan } from '../diag/diag.ts';
 import { ConmonError, errorText } from '../diag/error.ts';
 import { DriverField, driverState } from '../log/driver-state.ts';
 import { Loss } from '../log/loss.ts';
-import { replacement } from '../log/rotation.ts';
+import { replaceUnwritten } from '../log/unwritten.ts';
 import type { Sys } from '../native/sys.ts';
 import type {
   DriverTarget,
@@ -99,9 +99,18 @@ export class LogWorker {
     this.memory = this.#memories.take(memoryBytes(this.geometry));
     // The log thread itself is consumer 0, from the first byte on.
     new Int32Array(this.memory.buffer)[consumerBase(LOG_CONSUMER) + ConsumerWord.state] = ConsumerState.active;
-    this.doorbell = createDoorbell(sys);
-    this.attachDoorbell = createDoorbell(sys);
-    this.#start();
+    const doorbells: Doorbell[] = [];
+    try {
+      this.doorbell = createDoorbell(sys);
+      doorbells.push(this.doorbell);
+      this.attachDoorbell = createDoorbell(sys);
+      doorbells.push(this.attachDoorbell);
+      this.#start();
+    } catch (error) {
+      for (const { fd } of doorbells) sys.close(fd);
+      this.#memories.put(this.memory, false);
+      throw error;
+    }
   }
 
   begin(sources: readonly Source[]): void {
@@ -125,16 +134,8 @@ export class LogWorker {
 
   /** An engine waits for the new file without a limit: it gets one also when nobody is left to write to it. */
   reopen(): void {
-    if (!this.#lost) {
-      this.#tell({ kind: 'reopen' });
-      return;
-    }
-    for (const target of this.#plan.targets) {
-      if (target.driver === 'journald') continue;
-      const fd = replacement(this.#sys, target.path, this.#plan.rotation).advance();
-      if (fd >= 0) this.#sys.close(fd);
-      else this.#diag.warn(`Failed to reopen log file ${target.path}: ${this.#sys.strerror(fd)}`);
-    }
+    if (this.#lost) replaceUnwritten(this.#sys, this.#diag, this.#plan.targets, this.#plan.rotation);
+    else this.#tell({ kind: 'reopen' });
   }
 
   end(drain: boolean): void {

@@ -23,6 +23,7 @@ class Rig {
       diag: this.complaints.diag,
       steps: steps(this),
       close: () => this.journal.push('close'),
+      replaceLogs: () => this.journal.push('new logs'),
       onEnded: () => this.journal.push('ended'),
       onFailed: (reason) => this.journal.push(`failed: ${reason}`),
     });
@@ -122,10 +123,14 @@ t.test('a failure before there is a container is told, and what was opened is cl
   const rig = new Rig(failing);
   rig.output.reopen(); // may come at any time
   await turns(4);
-  t.same(rig.journal, ['piece 1', 'failed: no eventfd left', 'close']);
+  t.same(
+    rig.journal,
+    ['piece 1', 'failed: no eventfd left', 'close', 'new logs'],
+    'an engine waits for them without a limit',
+  );
   rig.output.end(false);
   t.equal(rig.journal.at(-1), 'ended');
-  t.same(rig.complaints.lines, ['[conmon:w]: There is no log to reopen']);
+  t.same(rig.complaints.lines, []);
 });
 
 t.test('a failure after the caller was told of the container throws output away, and says so', async (t) => {
@@ -142,8 +147,10 @@ t.test('a failure after the caller was told of the container throws output away,
     await turn(); // it would never end if nobody read
   }
   t.same(rig.journal, ['piece 1', 'close']);
+  rig.output.reopen();
   rig.output.end(true);
-  t.same(rig.journal, ['piece 1', 'close', 'ended']);
+  t.same(rig.journal, ['piece 1', 'close', 'new logs', 'ended']);
+  t.match(rig.complaints.lines[1], /^\[conmon:w\]: at least 4\d{6} bytes of output were thrown away/);
   for (const fd of [readFd, stdinFd]) t.ok(sys.fcntl(fd, F_GETFD, 0) < 0, `fd ${fd} is closed`);
 });
 
@@ -167,4 +174,32 @@ t.test('whether clients are served is known once there is an output; until then 
     false,
     'where there is none, nobody serves',
   );
+});
+
+t.test('what fails of that which was asked before keeps nothing else from being done', async (t) => {
+  const rig = new Rig(function* (rig) {
+    yield;
+    const real = rig.real();
+    return {
+      ...real,
+      startAttach: () => {
+        throw new Error('no eventfd left');
+      },
+      begin: (sources, stdinFd) => {
+        real.begin(sources, stdinFd);
+        throw new Error('no memory left');
+      },
+    };
+  });
+  let lefts = 0;
+  rig.output.startAttach({ listenFd: 5 }, () => lefts++);
+  rig.output.begin([], -1);
+  rig.output.end(true);
+  await turns(4);
+  t.same(rig.journal, ['begin 0 -1', 'end true']);
+  t.equal(lefts, 1, 'whoever waits is seen to');
+  t.same(rig.complaints.lines, [
+    "[conmon:e]: the container's output: no eventfd left",
+    "[conmon:e]: the container's output: no memory left",
+  ]);
 });

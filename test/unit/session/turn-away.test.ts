@@ -91,3 +91,19 @@ t.test('without fds it is tried again a second later, not in a busy loop', async
   rig.session.post({ type: 'clientsGone' });
   t.equal(watches.length, 2);
 });
+
+t.test('who cannot be served for want of fds is turned away, and the container goes on', async (t) => {
+  const { rig, connect, watches } = place(t);
+  rig.run();
+  const output = rig.session.output;
+  const startAttach = (): boolean => {
+    throw new Error('no eventfd left');
+  };
+  rig.session.output = { ...output, startAttach } as never;
+  const client = connect();
+  watches[0]?.();
+  t.equal(packet(client), `\x03${WORDS}\n`);
+  t.equal(watches.length, 2, 'the next is waited for');
+  t.equal(rig.state, 'running');
+  t.ok(rig.complaints.lines.some((line) => line.includes('attach: no eventfd left')));
+});

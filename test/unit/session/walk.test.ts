@@ -1,4 +1,5 @@
 /** Walks through a session: what happens, in which order, and what the caller is told. */
+import { spawn } from 'node:child_process';
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import t from 'tap';
@@ -127,9 +128,12 @@ t.test('an output that cannot be started is told', async (t) => {
 t.test('an output that cannot be started behind the runtime is told, and the runtime is ended', async (t) => {
   const rig = new SessionRig(t);
   rig.post({ type: 'start' });
+  const made = spawn('sleep', ['60'], { stdio: 'ignore' }); // what the runtime has left to us so far
+  t.teardown(() => made.kill('SIGKILL'));
   const journal = rig.post({ type: 'outputFailed', reason: 'no eventfd left' });
   t.ok(journal.includes('sync {"pid": -1, "message": "no eventfd left"}'));
   t.ok(journal.includes(`kill ${RUNTIME_PID} 9`), String(journal));
+  t.ok(journal.includes(`kill ${made.pid} 9`), String(journal));
   t.equal(rig.status, 1);
 });
 

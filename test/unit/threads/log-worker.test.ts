@@ -1,16 +1,19 @@
 /** The log worker in the real pool: a whole little session, and its deaths. */
 import { closeSync, openSync, readFileSync, statSync } from 'node:fs';
 import t, { type Test } from 'tap';
+import { createMemory } from '../../../src/kernel/kernel.ts';
 import { F_GETFD } from '../../../src/native/constants.ts';
 import { sys } from '../../../src/native/sys.ts';
 import { RING_OFFSET } from '../../../src/ring/layout.ts';
 import { LogWorker, type LogWorkerPlan } from '../../../src/threads/log-worker.ts';
-import { WorkerPool } from '../../../src/threads/pool.ts';
+import { type Pool, WorkerPool } from '../../../src/threads/pool.ts';
 import { readLog } from '../../helpers/k8s-log.ts';
 import { seededRandom } from '../../helpers/random.ts';
 import { waitFor } from '../../helpers/wait.ts';
-import { SEED } from '../native/fake-sys.ts';
+import { realSysBut, SEED } from '../native/fake-sys.ts';
 import { MortalWorker, NO_FD, Streams } from './rig.ts';
+
+const EMFILE = -24;
 
 function aWorker(test: Test, plan?: (streams: Streams) => LogWorkerPlan): { streams: Streams; worker: LogWorker } {
   const streams = new Streams(test);
@@ -182,4 +185,30 @@ t.test('once it is quiet after a flood the ring is given back, and the log goes 
   worker.end(true);
   t.match(await streams.ended(), { readBytes: flood.length + 'bad\nafter\n'.length, droppedBytes: 0 });
   t.equal(readLog(streams.path).stdout.toString(), `${flood}after\n`);
+});
+
+t.test('a worker that cannot be made keeps neither fds nor memory', async (t) => {
+  const streams = new Streams(t);
+  const made: number[] = [];
+  const closed: number[] = [];
+  const few = realSysBut({
+    eventfd: (initial, flags) => {
+      if (made.length > 0) return EMFILE;
+      const fd = sys.eventfd(initial, flags);
+      made.push(fd);
+      return fd;
+    },
+    close: (fd) => {
+      closed.push(fd);
+      return sys.close(fd);
+    },
+  });
+  const memory = createMemory(1 << 20);
+  const back: [WebAssembly.Memory, boolean][] = [];
+  const memories = { take: () => memory, put: (...put: [WebAssembly.Memory, boolean]) => void back.push(put) };
+  const pool = { memories, run: () => t.fail('no thread is started') } as unknown as Pool;
+  const plan = streams.plan();
+  t.throws(() => new LogWorker(few, streams.complaints.diag, pool, plan, streams.onEnded), /Failed to create eventfd/);
+  t.same(closed, made);
+  t.same(back, [[memory, false]]);
 });
