@@ -96,8 +96,6 @@ export class AttachServer {
   readonly #scratch = new Uint8Array(1);
   /** The baton is offered: until it is back the clients' sockets are not ours to use. */
   #offered = false;
-  /** Nobody knows what it has got. */
-  #doubtful: Client | undefined;
   #pollSet = new Int32Array(2 * (FIRST_CLIENT_SLOT + 8));
   readonly #request: PollRequest = { set: new Int32Array(0), count: 0, timeoutMs: 0 };
   /** The ring keeps records for us. */
@@ -252,15 +250,23 @@ export class AttachServer {
     this.#offered = false;
     const { baton, source, counters, diag } = this.#parts;
     baton.takeBack();
+    source.releaseTo(baton.position); // the log thread has moved the ring's head, and a newcomer may start there
     counters.sentBytes += baton.sentBytes;
     const { position, sent, underWay } = baton;
     source.find(position);
     for (const [i, client] of this.#clients.entries()) client.position = i < sent ? source.after : position;
     if (!underWay) return;
-    // It may have the record or not. Not now: what poll has found is still to be seen to.
+    // It may have the record or not.
     diag.warn('attach client disconnected: the log worker died while it sent something to it');
-    this.#doubtful = this.#clients[sent];
-    this.#doubtful?.turnDeaf();
+    const client = this.#clients[sent];
+    if (client) this.#hangUp(client);
+  }
+
+  /** As if it had left: what it said before is still passed on. */
+  #hangUp(client: Client): void {
+    this.#parts.sys.shutdown(client.fd, SHUT_RDWR);
+    client.hungUp = true;
+    client.turnDeaf();
   }
 
   /** Looks at everything but the ring. */
@@ -285,8 +291,6 @@ export class AttachServer {
     }
     if (this.#revents(LISTEN_SLOT) !== 0) this.#accept();
     this.#dropStalled();
-    if (this.#doubtful) this.#remove(this.#doubtful);
-    this.#doubtful = undefined;
   }
 
   /** Nobody is there: nothing is kept, and nobody wakes us for what is not. */

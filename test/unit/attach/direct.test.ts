@@ -289,3 +289,48 @@ t.test('once the container has ended the attach thread sends, which knows for ho
   );
   t.equal(client.text, '2:last words');
 });
+
+t.test('who comes with the end, when the last of the others leaves, gets nothing of before', async (t) => {
+  // The ring's laps: what was there first is overwritten in the later ones.
+  for (const records of [3, 40, 57, 200]) {
+    const rig = new Rig({ capacityBytes: 1024 });
+    const first = rig.connect();
+    let last: FakeClient | undefined;
+    rig.run(
+      () => rig.put('one '),
+      () => {
+        for (let i = 0; i < records; i++) rig.put(`<${i} ${'y'.repeat(90 + (i % 7))}>`);
+        t.ok(rig.baton.offered);
+        first.hangUp();
+        last = rig.connect();
+        rig.end();
+      },
+    );
+    t.equal(last?.text, '', `${records} records`);
+    t.ok(last?.closed);
+  }
+});
+
+t.test('what a client has said before it is disconnected for a log thread’s death is passed on', async (t) => {
+  const rig = new Rig({ closeStdin: true });
+  const client = rig.connect();
+  rig.openStdin();
+  rig.run(
+    () => rig.put('one '),
+    () => {
+      const { sendmmsg } = rig.sys;
+      rig.sys.sendmmsg = () => {
+        rig.sys.sendmmsg = sendmmsg;
+        throw new Error('a bug');
+      };
+      client.send('a', 'b', 'c');
+      t.throws(() => rig.put('two '));
+      logThreadDies(rig);
+    },
+    () => {
+      t.equal(rig.stdinText, 'abc');
+      t.equal(rig.counters.droppedStdinBytes, 0);
+      rig.end();
+    },
+  );
+});
