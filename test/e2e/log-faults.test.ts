@@ -112,11 +112,11 @@ promise(
     const disk = smallDisk(c.workspace, 'disk', 16 * MIB);
     const path = `${disk}/ctr.log`;
     const steps = new Steps(c);
-    const devLog = new DevLog(c);
+    const devLog = new DevLog(c).read();
     const container = c.container({
       script: steps.script(['say 1 1000', 'say 1001 60000', 'say 60001 61000']),
       logPaths: [path],
-      conmonPath: devLog.conmonPath,
+      launch: devLog.launch,
     });
     await container.run();
     await steps.run();
@@ -168,12 +168,12 @@ promise(
   'a log that never takes anything (/dev/full) costs the container nothing, and the totals are right',
   { runtimes: ['runc'], excludes: { c: IN_SILENCE } },
   async (c) => {
-    const devLog = new DevLog(c);
+    const devLog = new DevLog(c).read();
     const path = '/dev/full';
     const container = c.container({
       script: `${SAY}; say 1 40000; exit 5`,
       logPaths: [path, c.workspace.path('good', 'ctr.log')],
-      conmonPath: devLog.conmonPath,
+      launch: devLog.launch,
     });
     await container.run();
     c.t.equal(await container.finished(), 5);

@@ -3,70 +3,15 @@
  * for them.
  */
 import { writeFileSync } from 'node:fs';
-import { SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK } from '../../src/native/constants.ts';
-import { sys, type Watch } from '../../src/native/sys.ts';
 import { type Case, promise } from '../helpers/case.ts';
 import type { ContainerOptions } from '../helpers/container.ts';
+import { DevLog } from '../helpers/dev-log.ts';
 import { noContainer } from '../helpers/exec.ts';
 import { waitFor } from '../helpers/wait.ts';
 
-const MESSAGE_MAX = 65_536;
-
-/** The system's log, as a syslog daemon has it. */
-class DevLog {
-  readonly path: string;
-  readonly #fd: number;
-  readonly #messages: string[] = [];
-  #watch: Watch | undefined;
-
-  constructor(c: Case, name = 'dev-log') {
-    this.path = c.workspace.path(name);
-    this.#fd = sys.socket(SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC);
-    const bound = sys.bind(this.#fd, this.path);
-    if (bound < 0) {
-      throw new Error(`bind ${this.path}: ${sys.strerror(bound)}`);
-    }
-    c.workspace.defer(() => {
-      if (this.#watch) sys.unwatch(this.#watch);
-      sys.close(this.#fd);
-    });
-  }
-
-  /** Takes what comes, from now on: the socket's queue is short. */
-  read(): this {
-    const watch = sys.watch(this.#fd, () => this.messages());
-    if (typeof watch === 'number') {
-      throw new Error(`watch: ${sys.strerror(watch)}`);
-    }
-    this.#watch = watch;
-    return this;
-  }
-
-  /** Everything that has come. */
-  messages(): readonly string[] {
-    const buffer = Buffer.alloc(MESSAGE_MAX);
-    for (;;) {
-      const length = sys.read(this.#fd, buffer, 0, MESSAGE_MAX);
-      if (length < 0) {
-        return this.#messages;
-      }
-      this.#messages.push(buffer.toString('utf8', 0, length));
-    }
-  }
-
-  /** Fills the socket's queue, so that a sender would have to wait. */
-  fill(): void {
-    const fd = sys.socket(SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC);
-    sys.connect(fd, this.path);
-    const bytes = Buffer.alloc(1000, 'x');
-    while (sys.write(fd, bytes, 0, bytes.length) > 0);
-    sys.close(fd);
-  }
-}
-
 /** A container with --syslog (as CRI-O has it) and /dev/log at `log`. */
 function syslogged(c: Case, log: DevLog, options: ContainerOptions): ReturnType<Case['container']> {
-  return c.container({ ...options, launch: ['--dev-log', log.path] });
+  return c.container({ ...options, launch: log.launch });
 }
 
 promise('messages have facility, level, time, name and the id in 20 bytes', {}, async (c) => {
@@ -125,7 +70,7 @@ promise('without --syslog nothing goes there', {}, async (c) => {
   const exec = c.exec(noContainer(c), {
     fake: ['container-exit 0'],
     args: ['--log-level', 'trace', '-T', '60'],
-    launch: ['--dev-log', log.path],
+    launch: log.launch,
   });
   c.t.notOk(exec.args.includes('--syslog'));
   c.t.equal(await exec.everything(), '{"exit_code": 0}\n');

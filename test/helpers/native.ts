@@ -13,7 +13,7 @@ const compiled = new Map<string, string>();
 
 /** @returns the path of the executable made from `native/NAME.c`. Throws with the compiler's output when it fails. */
 export function nativeHelper(
-  name: 'fake-runtime' | 'launch' | 'cgroup-v1' | 'scribble' | 'notify' | 'with-run' | 'with-dev-log' | 'hang',
+  name: 'fake-runtime' | 'launch' | 'cgroup-v1' | 'scribble' | 'notify' | 'with-run' | 'hang',
 ): string {
   const known = compiled.get(name);
   if (known !== undefined) {

@@ -6,7 +6,6 @@
  * --attach-pipe, which must be the first, leaves fd 5 open too.
  */
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -70,29 +69,21 @@ static void move_fd(int from, int to)
 }
 
 /*
- * --dev-log SOCKET: a mount namespace whose /dev is as it was, but that /dev/log is SOCKET. The old /dev is at SOCKET.dev.
+ * --dev-log SOCKET: a mount namespace whose /dev is as it was, but that /dev/log leads to SOCKET: an overlay with its own
+ * directories beside SOCKET, so that every other name in /dev stays what it is.
  */
 static void replace_dev_log(const char *log)
 {
-	char old[4096], from[8192], to[4096];
-	snprintf(old, sizeof old, "%s.dev", log);
-	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 || mkdir(old, 0755) < 0 ||
-	    mount("/dev", old, NULL, MS_BIND | MS_REC, NULL) < 0 || mount("tmpfs", "/dev", "tmpfs", 0, NULL) < 0)
-		die(old);
-	DIR *d = opendir(old);
-	if (d == NULL)
-		die(old);
-	for (struct dirent *e; (e = readdir(d)) != NULL;) {
-		if (e->d_name[0] == '.' || strcmp(e->d_name, "log") == 0)
-			continue;
-		snprintf(from, sizeof from, "%s/%s", old, e->d_name);
-		snprintf(to, sizeof to, "/dev/%s", e->d_name);
-		if (symlink(from, to) < 0)
-			die(to);
-	}
-	closedir(d);
-	if (symlink(log, "/dev/log") < 0)
-		die(log);
+	char upper[4096], work[4096], link[8192], options[16384];
+	snprintf(upper, sizeof upper, "%s.upper", log);
+	snprintf(work, sizeof work, "%s.work", log);
+	snprintf(link, sizeof link, "%s/log", upper);
+	snprintf(options, sizeof options, "lowerdir=/dev,upperdir=%s,workdir=%s", upper, work);
+	if (mkdir(upper, 0755) < 0 || mkdir(work, 0755) < 0 || symlink(log, link) < 0)
+		die(upper);
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    mount("overlay", "/dev", "overlay", 0, options) < 0)
+		die("/dev");
 }
 
 /*
