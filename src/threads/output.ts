@@ -65,6 +65,8 @@ export class Output {
     if (this.#log && this.#logging) this.#log.begin(sources);
     else this.#startDiscard(sources); // no log, or its worker was lost for good
     this.#attach?.stdin(stdinFd);
+    // Without a log, clients need the log thread's code too, which is three times as long: it is not kept.
+    if (this.#logging) this.#pool?.keepAttach?.();
   }
 
   /**

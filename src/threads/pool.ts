@@ -12,6 +12,7 @@ import { BUILD_VARIABLE, buildId, libexecDir } from '../native/libexec.ts';
 import type { PortTask } from '../proto/line.ts';
 import type { Role } from '../proto/shared-messages.ts';
 import type { Doorbell } from '../ring/doorbell.ts';
+import { KeptCode } from './kept-code.ts';
 import type { Memories } from './memories.ts';
 
 /** Entries of workers/, bundled under their names: the roles of design section 3, and both for many sessions. */
@@ -36,6 +37,8 @@ export interface Owner<FromLoop> {
 export interface Pool {
   /** Absent: a memory is used once. */
   readonly memories?: Memories;
+  /** From now on attach loops can be run also when conmon has been replaced; absent: they cannot. */
+  keepAttach?(): void;
   /** A log loop has nothing to do before it is told something; it may begin to run only then. */
   run<Task extends { readonly memory: WebAssembly.Memory }, ToLoop, FromLoop, Result>(
     role: Role,
@@ -86,6 +89,11 @@ export class WorkerPool implements Pool {
   #pool: Piscina | undefined;
   /** Tasks that have not ended, oldest first. */
   readonly #tasks = new Set<Pending>();
+  #kept: KeptCode | undefined;
+
+  keepAttach(): void {
+    this.#kept ??= KeptCode.keep();
+  }
 
   run<Task, ToLoop, FromLoop, Result>(role: Role, task: Task, owner: Owner<FromLoop>): Running<ToLoop, Result> {
     const { MessageChannel, receiveMessageOnPort } = workerThreads();
@@ -113,6 +121,7 @@ export class WorkerPool implements Pool {
    * died. Objects in `transfer` (ports) are the thread's afterwards.
    */
   start<Task, Result>(entry: Entry, task: Task, transfer: readonly MessagePort[]): Promise<Result> {
+    if (entry === 'attach' && this.#kept?.replaced) return this.#kept.run(task, transfer, RESOURCE_LIMITS);
     try {
       this.#pool ??= this.#create();
     } catch (error) {

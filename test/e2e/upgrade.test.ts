@@ -1,7 +1,7 @@
 /** conmon is replaced while a container runs: the container does not notice, and nothing of two builds is mixed. */
-import { readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { attach } from '../helpers/attach-case.ts';
+import { acceptedClients, attach } from '../helpers/attach-case.ts';
 import { type Case, promise } from '../helpers/case.ts';
 import type { Container } from '../helpers/container.ts';
 import { make } from '../helpers/make.ts';
@@ -31,18 +31,20 @@ function installAnotherBuild(prefix: string): number {
 
 const TURNED_AWAY = /nobody can attach any longer/;
 
-/** A container under an installed tree, which has said its first words and waits for `go`. */
-async function installed(c: Case): Promise<{ container: Container; prefix: string }> {
+/** A container under an installed tree, which has begun and waits for `go`. */
+async function installed(c: Case, args: readonly string[] = []): Promise<{ container: Container; prefix: string }> {
   const prefix = c.workspace.directory('prefix');
   make(['install'], { PREFIX: prefix, DESTDIR: '' });
-  const script = 'echo before; while [ ! -e go ]; do sleep 0.02; done; echo after; exit 9';
+  const script = 'echo before; : >begun; while [ ! -e go ]; do sleep 0.02; done; echo after; exit 9';
   const container = c.container({
     fake: (container) => [`container cd ${container.dir}; ${script}`, 'exit 0'],
     conmonPath: join(prefix, 'bin/conmon'),
     env: { CONMON_SESSIONS: 'on' },
+    ...(args.length > 0 ? { logPaths: args } : {}),
   });
   await container.created();
-  await waitFor('the log', () => container.log().stdout.toString() === 'before\n');
+  if (args.length > 0) await waitFor('the container', () => existsSync(container.path('begun')));
+  else await waitFor('the log', () => container.log().stdout.toString() === 'before\n');
   return { container, prefix };
 }
 
@@ -65,36 +67,56 @@ async function endsWell(c: Case, container: Container): Promise<void> {
   c.t.equal(container.log().stdout.toString(), 'before\nafter\n', 'and the log is whole');
 }
 
+/** Clients that attach now get what the container writes from now on. */
+async function servesClients(c: Case, container: Container): Promise<void> {
+  const clients = [await attach(c, container), await attach(c, container)];
+  await waitFor('the clients to be accepted', () => acceptedClients(container) === 2);
+  await endsWell(c, container);
+  for (const client of clients) {
+    await client.waitForEnd();
+    c.t.equal(client.text, 'after\n', 'and clients are served');
+  }
+}
+
 promise(
-  'conmon is replaced: the container is not disturbed, execs have a conmon of their own, the new code is not let near the ring',
+  'conmon is replaced: the container is not disturbed, clients are served by its own build, execs have a conmon of their own',
   { excludes: NOT_OURS },
   async (c) => {
     const { container, prefix } = await installed(c);
     c.t.ok(installAnotherBuild(prefix) >= 3, 'main, log and attach know their build');
-    const clients = [await attach(c, container), await attach(c, container)];
-    for (const client of clients) {
-      await client.waitForEnd();
-      c.t.match(client.text, TURNED_AWAY, 'clients are told, and do not wait');
-    }
     c.t.notOk(await exec(c, container, 'exec'));
-    await endsWell(c, container);
+    await servesClients(c, container);
   },
 );
 
 promise(
-  'conmon is taken away: the container is not disturbed, execs have a conmon of their own',
+  'conmon is taken away: the container is not disturbed, clients are served, execs have a conmon of their own',
   { excludes: NOT_OURS },
   async (c) => {
     const { container, prefix } = await installed(c);
     rmSync(prefix, { recursive: true });
-    const client = await attach(c, container);
-    await client.waitForEnd();
-    c.t.match(client.text, TURNED_AWAY);
-    const later = await attach(c, container);
-    await later.waitForEnd();
-    c.t.match(later.text, TURNED_AWAY, 'whoever comes later too');
     c.t.notOk(await exec(c, container, 'exec'));
-    await endsWell(c, container);
+    await servesClients(c, container);
+  },
+);
+
+promise(
+  'a container without a log, when conmon is replaced or taken away: clients are told and disconnected, its end is told',
+  { excludes: NOT_OURS },
+  async (c) => {
+    for (const spoil of [installAnotherBuild, (prefix: string) => rmSync(prefix, { recursive: true })]) {
+      const { container, prefix } = await installed(c, ['none']);
+      spoil(prefix);
+      for (const when of ['now', 'later']) {
+        const client = await attach(c, container);
+        await client.waitForEnd();
+        c.t.match(client.text, TURNED_AWAY, when);
+      }
+      writeFileSync(container.path('go'), '');
+      c.t.equal(await container.finished(), 9);
+      await container.ended();
+      rmSync(prefix, { recursive: true, force: true });
+    }
   },
 );
 
