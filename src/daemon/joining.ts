@@ -12,7 +12,7 @@ import { Host, type Joiner, type MadeSession, type ParsedCall, type SessionMaker
 import { buildId, libexecDir } from '../native/libexec.ts';
 import type { Sys } from '../native/sys.ts';
 import { syncKey } from '../proto/sync-message.ts';
-import { isAtHand } from '../session/at-hand.ts';
+import { isAtHand, isPlaceAtHand } from '../session/at-hand.ts';
 import type { Reaper } from '../session/reaper.ts';
 import { release } from '../session/release.ts';
 import type { Session } from '../session/session.ts';
@@ -108,18 +108,26 @@ function mustBeAtHand(sys: Sys, path: string): void {
   if (!isAtHand(sys, path)) throw new ConmonError('JOIN', `${path} may have to be waited for`);
 }
 
-/** What this process will touch of what the caller has named. */
-function touched(options: Options): readonly string[] {
-  const { logTargets, containerPidfile, bundle, socketDirPath, fullAttach, exitDir, persistDir } = options;
+/** What this process will open of what the caller has named. */
+function touched({ logTargets, containerPidfile, exitCommand, logAllowlistDirs }: Options): readonly string[] {
   const logs = logTargets.map((target) => ('path' in target ? target.path : undefined));
+  return [...logs, containerPidfile, exitCommand, ...logAllowlistDirs].filter((path) => path !== undefined);
+}
+
+/** Where it will make files. */
+function places(options: Options, temporaryDir: string): readonly string[] {
+  const { bundle, socketDirPath, fullAttach, exitDir, persistDir, terminal } = options;
   const attach = bundle === undefined || fullAttach ? undefined : socketDirPath;
-  return [...logs, containerPidfile, bundle, attach, exitDir, persistDir].filter((path) => path !== undefined);
+  const console = terminal ? temporaryDir : undefined;
+  return [bundle, attach, exitDir, persistDir, console].filter((path) => path !== undefined);
 }
 
 /** The session of an exec that joins; as main does for one of its own process, but nothing of the process changes. */
 function makeJoined({ sys, reaper, make }: Daemon, joiner: Joiner, options: Options, pool: () => Pool): MadeSession {
   const { diag, environment, launch } = joiner;
   for (const path of touched(options)) mustBeAtHand(sys, path);
+  for (const path of places(options, environment.get('TMPDIR') ?? '/tmp'))
+    if (!isPlaceAtHand(sys, path)) throw new ConmonError('JOIN', `${path} may have to be waited for`);
   const prepared = make.prepare(joiner, options, diag);
   const { syncFd, attachFd, startFd, stdio, logs } = prepared;
   const key = syncKey(options.apiVersion, options.exec);

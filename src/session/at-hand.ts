@@ -4,9 +4,22 @@
  */
 
 import { constants, readFileSync } from 'node:fs';
-import { dirname } from 'node:path';
-import { AT_FDCWD, EAGAIN, O_CLOEXEC, O_PATH, RESOLVE_CACHED } from '../native/constants.ts';
+import { basename, dirname } from 'node:path';
+import {
+  AT_EMPTY_PATH,
+  AT_FDCWD,
+  EAGAIN,
+  O_CLOEXEC,
+  O_PATH,
+  RESOLVE_CACHED,
+  S_IFLNK,
+  S_IFMT,
+} from '../native/constants.ts';
 import type { Sys } from '../native/sys.ts';
+
+/** Of fstatat's answer. */
+const MODE = 2;
+const STAT_WORDS = 5;
 
 /** Whose files are on this machine's disks or in its memory. */
 const LOCAL = new Set(
@@ -19,16 +32,43 @@ const LOCAL = new Set(
  * cannot be asked, and for what does not exist: that shows without a wait.
  */
 export function isAtHand(sys: Sys, path: string): boolean {
-  const found = sys.openat2(AT_FDCWD, path, O_PATH | constants.O_NOFOLLOW | O_CLOEXEC, 0, RESOLVE_CACHED);
+  const found = sys.openat2(AT_FDCWD, path, O_PATH | O_CLOEXEC, 0, RESOLVE_CACHED);
   if (found >= 0) sys.close(found);
-  if (found !== EAGAIN) return true;
+  return found !== EAGAIN || isMadeAtHand(sys, path);
+}
+
+/** The same of a directory in which files are made: that it is in the cache says nothing of them. */
+export function isPlaceAtHand(sys: Sys, path: string): boolean {
+  const found = sys.openat2(AT_FDCWD, path, O_PATH | O_CLOEXEC, 0, RESOLVE_CACHED);
+  if (found < 0) return found !== EAGAIN || isMadeAtHand(sys, path);
+  try {
+    return LOCAL.has(fileSystemOf(found));
+  } finally {
+    sys.close(found);
+  }
+}
+
+function isMadeAtHand(sys: Sys, path: string): boolean {
   const flags = O_PATH | constants.O_DIRECTORY | O_CLOEXEC;
   const directoryFd = sys.openat2(AT_FDCWD, dirname(path), flags, 0, RESOLVE_CACHED);
   if (directoryFd < 0) return directoryFd !== EAGAIN;
   try {
-    return LOCAL.has(fileSystemOf(directoryFd));
+    return LOCAL.has(fileSystemOf(directoryFd)) && isWhereItSeems(sys, directoryFd, basename(path));
   } finally {
     sys.close(directoryFd);
+  }
+}
+
+/** Whether `name` in a directory of this machine leads nowhere else: the kernel's cache does not follow each link. */
+function isWhereItSeems(sys: Sys, directoryFd: number, name: string): boolean {
+  const fd = sys.openat2(directoryFd, name, O_PATH | constants.O_NOFOLLOW | O_CLOEXEC, 0, 0);
+  if (fd < 0) return true;
+  try {
+    const stat = new BigInt64Array(STAT_WORDS);
+    if (!LOCAL.has(fileSystemOf(fd)) || sys.fstatat(fd, '', AT_EMPTY_PATH, stat) < 0) return false;
+    return (Number(stat[MODE]) & S_IFMT) !== S_IFLNK;
+  } finally {
+    sys.close(fd);
   }
 }
 

@@ -1,6 +1,6 @@
 /** An exec that names a file on a file system whose server does not answer: it hangs alone, not with the container. */
 import { execFileSync, spawn } from 'node:child_process';
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { type Case, promise } from '../helpers/case.ts';
 import type { Exec } from '../helpers/exec.ts';
 import { nativeHelper } from '../helpers/native.ts';
@@ -37,13 +37,17 @@ promise(
     await made.created();
     await waitFor('the session socket', () => existsSync(`/run/conmon/${made.cid}`));
     writeFileSync(`${made.runtimePath}.conf`, 'container exit 5\n');
+    const link = c.workspace.path('link');
+    symlinkSync(path, link);
     const hanging = [
       ['-l', `${path}/log`],
       ['-l', `${path}/directory/log`],
       ['-p', `${path}/pidfile`],
       ['--exit-dir', `${path}/exits`],
+      ['--exit-dir', path],
+      ['--persist-dir', link],
     ].map((args) => c.exec(made, { env, args }));
-    for (const each of hanging) await waitFor('a daemon of its own', () => ownDaemon(each));
+    for (const [i, each] of hanging.entries()) await waitFor(`a daemon of its own ${i}`, () => ownDaemon(each));
     const other = c.exec(made, { env });
     let joined = true;
     const watch = setInterval(() => {

@@ -1,11 +1,11 @@
 /** Whether a path can be opened without waiting: by the kernel's cache, then by the kind of file system. */
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { constants, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { EAGAIN, EINVAL, ENOENT, RESOLVE_CACHED } from '../../../src/native/constants.ts';
 import { sys } from '../../../src/native/sys.ts';
-import { isAtHand } from '../../../src/session/at-hand.ts';
+import { isAtHand, isPlaceAtHand } from '../../../src/session/at-hand.ts';
 import { realSysBut } from '../native/fake-sys.ts';
 
 const ENOSYS = -38;
@@ -25,12 +25,12 @@ t.test('what is on a disk of this machine is at hand: there, not there yet, a li
   t.equal(isAtHand(sys, '/'), true);
 });
 
-t.test('every look-up is one that the cache must answer, and no fd stays', async (t) => {
+t.test('every look-up of a path is one that the cache must answer, and no fd stays', async (t) => {
   const dir = directory(t);
   const before = readdirSync('/proc/self/fd').length;
   const resolves: number[] = [];
   const openat2: typeof sys.openat2 = (dirFd, path, flags, mode, resolve) => {
-    resolves.push(resolve);
+    if (path.includes('/')) resolves.push(resolve); // a name in a directory of this machine waits for nobody
     return sys.openat2(dirFd, path, flags, mode, resolve);
   };
   const opened = realSysBut({ openat2 });
@@ -69,4 +69,48 @@ t.test(
 
 t.test('a kernel that cannot be asked is taken at its word', async (t) => {
   for (const answer of [EINVAL, ENOSYS]) t.equal(isAtHand(realSysBut({ openat2: () => answer }), '/a/file'), true);
+});
+
+t.test(
+  'of a place where files are made it counts whose file system it is, however well known the place itself',
+  async (t) => {
+    const dir = directory(t);
+    t.equal(isPlaceAtHand(sys, dir), true);
+    t.equal(isPlaceAtHand(sys, join(dir, 'new')), true, 'not there yet');
+    t.equal(isPlaceAtHand(sys, '/proc'), false, 'procfs stands for what is not on the list');
+    symlinkSync('/proc', join(dir, 'link'));
+    t.equal(isPlaceAtHand(sys, join(dir, 'link')), false, 'where a link leads to is what counts');
+    t.equal(isPlaceAtHand(realSysBut({ openat2: () => EAGAIN }), dir), false);
+    const before = readdirSync('/proc/self/fd').length;
+    for (let i = 0; i < 10; i++) isPlaceAtHand(sys, '/proc');
+    t.equal(readdirSync('/proc/self/fd').length, before, 'no fd stays');
+  },
+);
+
+t.test('a link that the cache does not follow leads elsewhere, for all that is known', async (t) => {
+  const dir = directory(t);
+  symlinkSync('/proc', join(dir, 'link'));
+  writeFileSync(join(dir, 'file'), '');
+  const openat2: typeof sys.openat2 = (dirFd, path, flags, mode, resolve) =>
+    resolve === RESOLVE_CACHED && path !== dir ? EAGAIN : sys.openat2(dirFd, path, flags, mode, resolve);
+  for (const ask of [isAtHand, isPlaceAtHand]) {
+    t.equal(ask(realSysBut({ openat2 }), join(dir, 'link')), false);
+    t.equal(ask(realSysBut({ openat2 }), join(dir, 'file')), true);
+    t.equal(ask(realSysBut({ openat2 }), join(dir, 'new')), true);
+  }
+});
+
+t.test('a link at the end is followed by the cache alone', async (t) => {
+  const flags: number[] = [];
+  const openat2: typeof sys.openat2 = (dirFd, path, how, mode, resolve) => {
+    flags.push(how);
+    return sys.openat2(dirFd, path, how, mode, resolve);
+  };
+  const dir = directory(t);
+  symlinkSync(dir, join(dir, 'link'));
+  t.equal(isAtHand(realSysBut({ openat2 }), join(dir, 'link')), true);
+  t.ok(
+    flags.every((how) => (how & constants.O_NOFOLLOW) === 0),
+    'or main would follow it where nobody has looked',
+  );
 });
