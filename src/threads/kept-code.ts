@@ -34,8 +34,12 @@ export class KeptCode {
 
   /** Whether the file is another one than it was, or gone. */
   get replaced(): boolean {
-    const now = statSync(PATH, { throwIfNoEntry: false });
-    return now?.ino !== this.#file.ino || now.mtimeMs !== this.#file.mtimeMs;
+    try {
+      const { ino, mtimeMs } = statSync(PATH);
+      return ino !== this.#file.ino || mtimeMs !== this.#file.mtimeMs;
+    } catch {
+      return true;
+    }
   }
 
   /** As WorkerPool.start. The addon is loaded already: the dynamic linker knows it by its name, whatever is there now. */

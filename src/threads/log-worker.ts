@@ -122,6 +122,11 @@ export class LogWorker {
     new RingConsumer(this.memory, this.geometry.capacityBytes, ATTACH_CONSUMER, this.doorbell).request();
   }
 
+  /** After all there is no attach worker: nothing is kept. */
+  forgetClients(): void {
+    new RingConsumer(this.memory, this.geometry.capacityBytes, ATTACH_CONSUMER, this.doorbell).leave();
+  }
+
   /** Gives doorbells and memory back, once neither worker is there any longer. `intact`: no attach worker has died. */
   close(intact: boolean): void {
     if (this.#closed) return;

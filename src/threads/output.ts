@@ -4,6 +4,7 @@
  */
 
 import type { Diag } from '../diag/diag.ts';
+import { errorText } from '../diag/error.ts';
 import type { Sys } from '../native/sys.ts';
 import type { LogCounters, Source } from '../proto/log-messages.ts';
 import { type AttachPlan, AttachWorker } from './attach-worker.ts';
@@ -61,7 +62,7 @@ export class Output {
     this.#sources = sources;
     this.#stdinFd = stdinFd;
     // A terminal hangs up and comes back, which the log worker can follow and Discard cannot.
-    if (this.#log === undefined && sources.some(({ terminal }) => terminal)) this.#startLog();
+    if (this.#log === undefined && sources.some(({ terminal }) => terminal)) this.#tryStartLog();
     if (this.#log && this.#logging) this.#log.begin(sources);
     else this.#startDiscard(sources); // no log, or its worker was lost for good
     this.#attach?.stdin(stdinFd);
@@ -71,7 +72,8 @@ export class Output {
 
   /**
    * A client is in the backlog of `plan.listenFd`. `onLeft` is called when nobody listens there any longer. @returns false
-   * when nobody will: too many threads have died.
+   * when nobody will: too many threads have died. Throws ConmonError DOORBELL when the machine has no fds left; it may be
+   * asked again.
    */
   startAttach(plan: AttachPlan, onLeft: () => void): boolean {
     if (this.#ended || this.#serving) return true;
@@ -87,7 +89,13 @@ export class Output {
     this.#serving = true;
     this.#onLeft = onLeft;
     this.#attach ??= this.#newAttach(log, plan);
-    this.#attach.serve();
+    try {
+      this.#attach.serve();
+    } catch (error) {
+      this.#serving = false;
+      log.forgetClients();
+      throw error;
+    }
     return true;
   }
 
@@ -129,8 +137,7 @@ export class Output {
   }
 
   #startLog(): LogWorker {
-    this.#logging = true;
-    this.#log = new LogWorker(this.#sys, this.#diag, this.#thePool(), this.#plan, (counters) => {
+    const log = new LogWorker(this.#sys, this.#diag, this.#thePool(), this.#plan, (counters) => {
       this.#counters = counters;
       // The worker is lost for good: the container must not block on a pipe that nobody reads.
       if (!this.#ended && this.#sources) this.#startDiscard(this.#sources);
@@ -138,7 +145,18 @@ export class Output {
       this.#tellEnded();
       this.#release();
     });
-    return this.#log;
+    this.#logging = true;
+    this.#log = log;
+    return log;
+  }
+
+  /** For what Discard can do in its place. */
+  #tryStartLog(): void {
+    try {
+      this.#startLog();
+    } catch (error) {
+      this.#diag.error(`the container's terminal is read until it hangs up, and no longer: ${errorText(error)}`);
+    }
   }
 
   #startDiscard(sources: readonly Source[]): void {

@@ -4,8 +4,10 @@ import { sys } from '../../../src/native/sys.ts';
 import type { LogWorkerPlan } from '../../../src/threads/log-worker.ts';
 import { Output } from '../../../src/threads/output.ts';
 import { waitFor } from '../../helpers/wait.ts';
+import { realSysBut } from '../native/fake-sys.ts';
 import { NO_FD, Streams } from './rig.ts';
 
+const EMFILE = -24;
 /** More than a pipe holds. */
 const FLOOD = 'x'.repeat(300_000);
 
@@ -72,4 +74,43 @@ t.test('a container whose log worker is lost goes on, and its end is told', asyn
   t.equal(streams.endings.length, 0, 'the end is not told before the container has ended');
   output.end(true);
   t.equal(await streams.ended(), undefined);
+});
+
+const CLIENTS = {
+  listenFd: NO_FD,
+  closeStdin: false,
+  stallTimeoutMs: 1000,
+  unusedMs: 100,
+  diag: { level: 'error', syslogName: undefined },
+} as const;
+
+t.test('a client for whom there is no fd left does not keep the end from being told', async (t) => {
+  const streams = new Streams(t);
+  let few = true;
+  const calls = realSysBut({ eventfd: (initial, flags) => (few ? EMFILE : sys.eventfd(initial, flags)) });
+  const output = new Output(calls, streams.complaints.diag, streams.nowhere, streams.onEnded);
+  output.begin(streams.sources, -1);
+  t.throws(() => output.startAttach(CLIENTS, () => {}), /eventfd/);
+  few = false;
+  await streams.print(FLOOD);
+  output.end(true);
+  await streams.ended();
+});
+
+t.test('a terminal without a log and without fds is read all the same', async (t) => {
+  const streams = new Streams(t);
+  const output = new Output(
+    realSysBut({ eventfd: () => EMFILE }),
+    streams.complaints.diag,
+    streams.nowhere,
+    streams.onEnded,
+  );
+  output.begin(
+    streams.sources.map((source) => ({ ...source, terminal: true })),
+    -1,
+  );
+  await streams.print(FLOOD);
+  output.end(true);
+  await streams.ended();
+  t.match(streams.complaints.lines[0], /the container's terminal is read until it hangs up, and no longer: .*eventfd/);
 });

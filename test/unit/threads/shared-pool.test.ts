@@ -20,6 +20,7 @@ import { fakeSys, realSysBut, textOf } from '../native/fake-sys.ts';
 import { Streams } from './rig.ts';
 
 const BACKLOG = 10;
+const EMFILE = -24;
 
 /** A pool, and what its sessions have asked the kernel for. */
 class Place {
@@ -41,6 +42,7 @@ class Place {
   readonly given: ArrayBufferLike[] = [];
   /** In the order in which they were made: each session's two, and each thread's behind that of its first session. */
   readonly eventfds: number[] = [];
+  isOutOfFds = false;
   readonly pool: SharedPool;
   readonly sys: Sys;
   readonly #test: Test;
@@ -53,6 +55,7 @@ class Place {
         return sys.madvise(bytes, advice);
       },
       eventfd: (initial, flags) => {
+        if (this.isOutOfFds) return EMFILE;
         const fd = sys.eventfd(initial, flags);
         this.eventfds.push(fd);
         return fd;
@@ -114,7 +117,12 @@ class Place {
     async client(): Promise<AttachClient> {
       const client = await AttachClient.connect(this.path);
       const plan = { listenFd: this.#listenFd, closeStdin: false, unusedMs: 60_000, stallTimeoutMs: 0 };
-      this.output.startAttach({ ...plan, diag: { level: 'error', syslogName: undefined } }, () => undefined);
+      try {
+        this.output.startAttach({ ...plan, diag: { level: 'error', syslogName: undefined } }, () => undefined);
+      } catch (error) {
+        client.close();
+        throw error;
+      }
       return client;
     }
 
@@ -285,3 +293,28 @@ t.test('a thread that dies: all sessions go on with another, which is given thei
   t.same(last.streams.records, ['stdout F last']);
   await place.end(place.eventfds[2 + 1 + 2 * 3] ?? -1);
 });
+
+t.test(
+  'a client for whom no thread can be started leaves nothing behind: no record is kept, nobody waits',
+  async (t) => {
+    const place = new Place(t);
+    const session = place.session();
+    session.begin();
+    await session.streams.print('one\n');
+    await waitFor('the first line', () => session.streams.records.length === 1);
+    place.isOutOfFds = true;
+    await t.rejects(session.client(), /eventfd/);
+    place.isOutOfFds = false;
+    const lines = 100_000;
+    for (let i = 0; i < 100; i++) await session.streams.print(`${'y'.repeat(99)}\n`.repeat(lines / 100)); // laps of the ring
+    const client = await session.client();
+    await session.streams.print('last\n');
+    await client.waitForText(/last\n$/);
+    await session.end();
+    await client.waitForEnd();
+    client.close();
+    const whole = session.streams.records.filter((record) => record.startsWith('stdout F'));
+    t.equal(whole.length, lines + 2);
+    await place.end(place.eventfds[2] ?? -1, place.eventfds[3] ?? -1);
+  },
+);
