@@ -3,8 +3,8 @@
  * sessions touches what an exec names (docs/adr/0035-sessions.md). Main thread; never waits.
  */
 
-import { constants, readFileSync } from 'node:fs';
-import { basename, dirname } from 'node:path';
+import { constants, readFileSync, readlinkSync } from 'node:fs';
+import { basename, dirname, isAbsolute } from 'node:path';
 import {
   AT_EMPTY_PATH,
   AT_FDCWD,
@@ -20,6 +20,8 @@ import type { Sys } from '../native/sys.ts';
 /** Of fstatat's answer. */
 const MODE = 2;
 const STAT_WORDS = 5;
+/** The kernel follows 40; longer chains than this are nobody's. */
+const LINKS_MAX = 8;
 
 /** Whose files are on this machine's disks or in its memory. */
 const LOCAL = new Set(
@@ -31,16 +33,19 @@ const LOCAL = new Set(
  * seconds only. What is not there yet is asked for by its directory's file system. true too before Linux 5.12, which
  * cannot be asked, and for what does not exist: that shows without a wait.
  */
-export function isAtHand(sys: Sys, path: string): boolean {
+export function isAtHand(sys: Sys, path: string, linksLeft = LINKS_MAX): boolean {
   const found = sys.openat2(AT_FDCWD, path, O_PATH | O_CLOEXEC, 0, RESOLVE_CACHED);
   if (found >= 0) sys.close(found);
-  return found !== EAGAIN || isMadeAtHand(sys, path);
+  if (found !== EAGAIN) return true;
+  return isHere(sys, path, (target) => linksLeft > 0 && isAtHand(sys, target, linksLeft - 1));
 }
 
 /** The same of a directory in which files are made: that it is in the cache says nothing of them. */
-export function isPlaceAtHand(sys: Sys, path: string): boolean {
+export function isPlaceAtHand(sys: Sys, path: string, linksLeft = LINKS_MAX): boolean {
   const found = sys.openat2(AT_FDCWD, path, O_PATH | O_CLOEXEC, 0, RESOLVE_CACHED);
-  if (found < 0) return found !== EAGAIN || isMadeAtHand(sys, path);
+  if (found === EAGAIN)
+    return isHere(sys, path, (target) => linksLeft > 0 && isPlaceAtHand(sys, target, linksLeft - 1));
+  if (found < 0) return true;
   try {
     return LOCAL.has(fileSystemOf(found));
   } finally {
@@ -48,27 +53,29 @@ export function isPlaceAtHand(sys: Sys, path: string): boolean {
   }
 }
 
-function isMadeAtHand(sys: Sys, path: string): boolean {
+/** By the directory that holds it. The kernel does not follow a link that was not read for a day: `follow` says where it leads. */
+function isHere(sys: Sys, path: string, follow: (target: string) => boolean): boolean {
   const flags = O_PATH | constants.O_DIRECTORY | O_CLOEXEC;
   const directoryFd = sys.openat2(AT_FDCWD, dirname(path), flags, 0, RESOLVE_CACHED);
   if (directoryFd < 0) return directoryFd !== EAGAIN;
   try {
-    return LOCAL.has(fileSystemOf(directoryFd)) && isWhereItSeems(sys, directoryFd, basename(path));
+    if (!LOCAL.has(fileSystemOf(directoryFd))) return false;
+    const fd = sys.openat2(directoryFd, basename(path), O_PATH | constants.O_NOFOLLOW | O_CLOEXEC, 0, 0);
+    if (fd < 0) return true;
+    try {
+      const stat = new BigInt64Array(STAT_WORDS);
+      if (!LOCAL.has(fileSystemOf(fd)) || sys.fstatat(fd, '', AT_EMPTY_PATH, stat) < 0) return false;
+      if ((Number(stat[MODE]) & S_IFMT) !== S_IFLNK) return true;
+    } finally {
+      sys.close(fd);
+    }
+    const target = readlinkSync(path);
+    // Not by path.join: `..` is the kernel's to resolve.
+    return follow(isAbsolute(target) ? target : `${dirname(path)}/${target}`);
+  } catch {
+    return false; // it is no link any longer
   } finally {
     sys.close(directoryFd);
-  }
-}
-
-/** Whether `name` in a directory of this machine leads nowhere else: the kernel's cache does not follow each link. */
-function isWhereItSeems(sys: Sys, directoryFd: number, name: string): boolean {
-  const fd = sys.openat2(directoryFd, name, O_PATH | constants.O_NOFOLLOW | O_CLOEXEC, 0, 0);
-  if (fd < 0) return true;
-  try {
-    const stat = new BigInt64Array(STAT_WORDS);
-    if (!LOCAL.has(fileSystemOf(fd)) || sys.fstatat(fd, '', AT_EMPTY_PATH, stat) < 0) return false;
-    return (Number(stat[MODE]) & S_IFMT) !== S_IFLNK;
-  } finally {
-    sys.close(fd);
   }
 }
 

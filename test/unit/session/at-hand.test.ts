@@ -87,17 +87,30 @@ t.test(
   },
 );
 
-t.test('a link that the cache does not follow leads elsewhere, for all that is known', async (t) => {
+t.test('a link that the cache does not follow is where it leads to, however many there are', async (t) => {
   const dir = directory(t);
-  symlinkSync('/proc', join(dir, 'link'));
   writeFileSync(join(dir, 'file'), '');
-  const openat2: typeof sys.openat2 = (dirFd, path, flags, mode, resolve) =>
-    resolve === RESOLVE_CACHED && path !== dir ? EAGAIN : sys.openat2(dirFd, path, flags, mode, resolve);
-  for (const ask of [isAtHand, isPlaceAtHand]) {
-    t.equal(ask(realSysBut({ openat2 }), join(dir, 'link')), false);
-    t.equal(ask(realSysBut({ openat2 }), join(dir, 'file')), true);
-    t.equal(ask(realSysBut({ openat2 }), join(dir, 'new')), true);
+  mkdirSync(join(dir, 'directory'));
+  symlinkSync('/proc', join(dir, 'elsewhere'));
+  symlinkSync('elsewhere', join(dir, 'second'));
+  symlinkSync('directory/../file', join(dir, 'here'));
+  symlinkSync('round', join(dir, 'round'));
+  // Of links the cache knows nothing, and of the file behind them.
+  const openat2: typeof sys.openat2 = (dirFd, path, flags, mode, resolve) => {
+    const known = path === dir || path === '/' || path.endsWith('/directory/..');
+    return resolve === RESOLVE_CACHED && !known && path !== '/proc'
+      ? EAGAIN
+      : sys.openat2(dirFd, path, flags, mode, resolve);
+  };
+  const fake = realSysBut({ openat2 });
+  const before = readdirSync('/proc/self/fd').length;
+  for (const name of ['elsewhere', 'second', 'round']) t.equal(isPlaceAtHand(fake, join(dir, name)), false, name);
+  t.equal(isAtHand(fake, join(dir, 'round')), false);
+  for (const name of ['here', 'file', 'new']) {
+    t.equal(isAtHand(fake, join(dir, name)), true, name);
+    t.equal(isPlaceAtHand(fake, join(dir, name)), true, name);
   }
+  t.equal(readdirSync('/proc/self/fd').length, before, 'no fd stays');
 });
 
 t.test('a link at the end is followed by the cache alone', async (t) => {
