@@ -49,6 +49,9 @@ const atMost = (figure: Figure, label: string, limit: number, unit = 'x'): Goal 
   unit,
 });
 
+/** Promised in MB, measured in MiB. */
+const MB = 1e6 / 2 ** 20;
+
 /** The promised multiples of C's throughput, by line length. */
 const speedByLine = [
   ['20', 4.5],
@@ -98,9 +101,9 @@ export const goals: readonly Goal[] = [
   ),
   ...(
     [
-      ['1 container', 15],
-      ['1 container, no log', 9.5],
-      ['1 container, attached', 22],
+      ['1 container', 15 * MB],
+      ['1 container, no log', 9.5 * MB],
+      ['1 container, attached', 22 * MB],
     ] as const
   ).map(([variant, limit]) =>
     atMost(
@@ -135,7 +138,7 @@ export const goals: readonly Goal[] = [
   atMost(
     { scenario: 'exec', variant: '20 at once', metric: 'addedMiB', by: 'own' },
     'private memory of an exec, 20 at once',
-    0.4,
+    0.4 * MB,
     ' MiB',
   ),
   atMost(
@@ -214,7 +217,7 @@ export function goalsTable(samples: readonly Sample[]): Table {
 }
 
 function limitText({ relation, limit, unit, by }: Goal): string {
-  return `${relation}${by === 'difference' ? '+' : ''}${limit}${unit}`;
+  return `${relation}${by === 'difference' ? '+' : ''}${Number(limit.toPrecision(3))}${unit}`;
 }
 
 function valueText({ unit, by }: Goal, value: number): string {
