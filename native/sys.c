@@ -8,7 +8,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/aio_abi.h>
 #include <linux/openat2.h>
+#include <linux/sockios.h>
 #include <malloc.h>
 #include <node_api.h>
 #include <poll.h>
@@ -929,6 +931,134 @@ static napi_value sys_sendmmsg(napi_env env, napi_callback_info info)
 	ANSWER(env, sendmmsg(fd, messages, (unsigned)count, flags));
 }
 
+/* The packets of a record: each is the byte at `type` and at most `packet_bytes` of the `length` bytes at `offset`, two
+ * parts a packet. How many they are, or -1 when that is not possible. */
+static int to_packets(const struct bytes *b, double type, double offset, double length, int packet_bytes,
+		      struct iovec parts[2 * MAX_MESSAGES])
+{
+	if (type >= (double)b->length || length < 1 || offset + length > (double)b->length || packet_bytes < 1)
+		return -1;
+	if (length > (double)packet_bytes * MAX_MESSAGES)
+		return -1;
+	uint8_t *at = b->data + (size_t)offset;
+	size_t left = (size_t)length, most = (size_t)packet_bytes;
+	int count = 0;
+	for (; left > 0; count++) {
+		size_t some = left < most ? left : most;
+		parts[2 * count] = (struct iovec){.iov_base = b->data + (size_t)type, .iov_len = 1};
+		parts[2 * count + 1] = (struct iovec){.iov_base = at, .iov_len = some};
+		at += some;
+		left -= some;
+	}
+	return count;
+}
+
+/* sendPackets(fd, bytes, typeOffset, offset, length, packetBytes, flags): sendmmsg of a record's packets; answers how many
+ * were sent */
+static napi_value sys_send_packets(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	int fd = arg_int(&a, 0);
+	struct bytes b = arg_bytes(&a, 1);
+	double type = arg_size(&a, 2), offset = arg_size(&a, 3), length = arg_size(&a, 4);
+	int packet_bytes = arg_int(&a, 5), flags = arg_int(&a, 6);
+	REFUSE_IF(env, a.bad);
+	struct iovec parts[2 * MAX_MESSAGES];
+	int count = to_packets(&b, type, offset, length, packet_bytes, parts);
+	REFUSE_IF(env, count < 0);
+	struct mmsghdr messages[MAX_MESSAGES];
+	memset(messages, 0, sizeof(messages[0]) * (size_t)count);
+	for (int i = 0; i < count; i++) {
+		messages[i].msg_hdr.msg_iov = &parts[2 * i];
+		messages[i].msg_hdr.msg_iovlen = 2;
+	}
+	ANSWER(env, sendmmsg(fd, messages, (unsigned)count, flags));
+}
+
+static aio_context_t to_context(const struct bytes *b)
+{
+	aio_context_t context;
+	memcpy(&context, b->data, sizeof(context));
+	return context;
+}
+
+/* ioSetup(events, context: Uint8Array(8)): io_setup; the context's number is put there */
+static napi_value sys_io_setup(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	int events = arg_int(&a, 0);
+	struct bytes b = arg_bytes(&a, 1);
+	REFUSE_IF(env, a.bad || events < 0 || b.length != sizeof(aio_context_t));
+	aio_context_t context = 0;
+	long result = syscall(SYS_io_setup, (unsigned)events, &context);
+	if (result == 0)
+		memcpy(b.data, &context, sizeof(context));
+	ANSWER(env, result);
+}
+
+/* ioDestroy(context) */
+static napi_value sys_io_destroy(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	struct bytes b = arg_bytes(&a, 0);
+	REFUSE_IF(env, a.bad || b.length != sizeof(aio_context_t));
+	ANSWER(env, syscall(SYS_io_destroy, to_context(&b)));
+}
+
+/* ioSubmitPackets(context, fd, bytes, typeOffset, offset, length, packetBytes): io_submit of a record's packets, one write
+ * each, numbered from 0; answers how many were taken. On a socket that does not block they are done when it returns. */
+static napi_value sys_io_submit_packets(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	struct bytes context = arg_bytes(&a, 0);
+	int fd = arg_int(&a, 1);
+	struct bytes b = arg_bytes(&a, 2);
+	double type = arg_size(&a, 3), offset = arg_size(&a, 4), length = arg_size(&a, 5);
+	int packet_bytes = arg_int(&a, 6);
+	REFUSE_IF(env, a.bad || fd < 0 || context.length != sizeof(aio_context_t));
+	struct iovec parts[2 * MAX_MESSAGES];
+	int count = to_packets(&b, type, offset, length, packet_bytes, parts);
+	REFUSE_IF(env, count < 0);
+	struct iocb blocks[MAX_MESSAGES], *list[MAX_MESSAGES];
+	memset(blocks, 0, sizeof(blocks[0]) * (size_t)count);
+	for (int i = 0; i < count; i++) {
+		blocks[i].aio_data = (uint64_t)i;
+		blocks[i].aio_lio_opcode = IOCB_CMD_PWRITEV;
+		blocks[i].aio_fildes = (uint32_t)fd;
+		blocks[i].aio_buf = (uint64_t)(uintptr_t)&parts[2 * i];
+		blocks[i].aio_nbytes = 2;
+		list[i] = &blocks[i];
+	}
+	ANSWER(env, syscall(SYS_io_submit, to_context(&context), (long)count, list));
+}
+
+/* ioGetevents(context, results: Int32Array): io_getevents of what is done, without waiting; the result of write number i
+ * is put at i; answers how many there were */
+static napi_value sys_io_getevents(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	struct bytes context = arg_bytes(&a, 0), results = arg_bytes(&a, 1);
+	REFUSE_IF(env, a.bad || context.length != sizeof(aio_context_t));
+	struct io_event events[MAX_MESSAGES];
+	struct timespec now = {0};
+	long count = syscall(SYS_io_getevents, to_context(&context), 0L, (long)MAX_MESSAGES, events, &now);
+	for (long i = 0; i < count; i++) {
+		int32_t result = (int32_t)events[i].res;
+		if (events[i].data < results.length / sizeof(result))
+			memcpy(results.data + events[i].data * sizeof(result), &result, sizeof(result));
+	}
+	ANSWER(env, count);
+}
+
+/* siocoutq(fd): ioctl SIOCOUTQ, bytes that a socket has sent and is still charged for */
+static napi_value sys_siocoutq(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	int fd = arg_int(&a, 0), charged = 0;
+	REFUSE_IF(env, a.bad);
+	ANSWER(env, ioctl(fd, SIOCOUTQ, &charged) < 0 ? -1 : charged);
+}
+
 /* recvmsg(fd, bytes, offset, length, fds: Int32Array(1 + n): [0] = count received, [1..] = fds, flags); fds arrive
  * close-on-exec; those that do not fit are closed by the kernel or by us. */
 static napi_value sys_recvmsg(napi_env env, napi_callback_info info)
@@ -1060,6 +1190,12 @@ NAPI_MODULE_INIT()
 		{"shutdown", sys_shutdown},
 		{"sendmsg", sys_sendmsg},
 		{"sendmmsg", sys_sendmmsg},
+		{"sendPackets", sys_send_packets},
+		{"ioSetup", sys_io_setup},
+		{"ioDestroy", sys_io_destroy},
+		{"ioSubmitPackets", sys_io_submit_packets},
+		{"ioGetevents", sys_io_getevents},
+		{"siocoutq", sys_siocoutq},
 		{"recvmsg", sys_recvmsg},
 		{"watch", sys_watch},
 		{"unwatch", sys_unwatch},

@@ -3,6 +3,7 @@
  * has been attached for a while, or when the container has ended and its clients have everything.
  */
 
+import { PacketSender } from '../src/attach/packet-sender.ts';
 import { AttachServer } from '../src/attach/server.ts';
 import { ContainerStdin } from '../src/attach/stdin.ts';
 import { Diag } from '../src/diag/diag.ts';
@@ -27,16 +28,21 @@ import { portLine } from './port-line.ts';
 
 export default function run({ task, port }: PortTask<AttachTask>): AttachResult {
   checkBuild();
-  return runSteps(sys, attachSteps(task, portLine(port), giveMemoryBack));
+  const sender = new PacketSender(sys);
+  const result = runSteps(sys, attachSteps(task, portLine(port), sender, giveMemoryBack));
+  if (result.why === 'unused') sender.close(); // at the container's end main waits for us
+  return result;
 }
 
 /**
  * A task as steps, for a thread that runs several (./shared.ts).
+ * @param sender the thread's
  * @param giveBack called when there was nothing to do for a while, to give back what is the thread's; absent = it is not
  */
 export function* attachSteps(
   task: AttachTask,
   line: Line<ToAttachWorker, FromAttachWorker>,
+  sender: PacketSender,
   giveBack?: () => void,
 ): Steps<AttachResult> {
   const diag = new Diag(sys, task.diag);
@@ -48,6 +54,7 @@ export function* attachSteps(
     sys,
     diag,
     bytes: new Uint8Array(task.memory.buffer),
+    sender,
     source,
     stdin: new ContainerStdin(sys, counters, () => line.tell({ kind: 'stdinEnded' })),
     baton: new Baton(task.memory),

@@ -4,6 +4,7 @@
  */
 
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
+import { PacketSender } from '../src/attach/packet-sender.ts';
 import { type Kernel, loadKernel } from '../src/kernel/kernel.ts';
 import { collectGarbage } from '../src/native/garbage.ts';
 import { checkBuild } from '../src/native/libexec.ts';
@@ -33,6 +34,8 @@ class Inbox {
   readonly #port: MessagePort;
   readonly #places = new Map<number, Place>();
   readonly #told = new Map<number, ToLoop[]>();
+  /** The thread stays as long as the process. */
+  readonly #sender = new PacketSender(sys);
 
   constructor(port: MessagePort) {
     this.#port = port;
@@ -73,7 +76,7 @@ class Inbox {
     const place = this.#places.get(memoryId);
     if (place === undefined) throw new Error(`memory ${memoryId} is not known`);
     const { memory } = place;
-    if (role === 'attach') return yield* attachSteps({ ...(task as AttachTask), memory }, this.line(id));
+    if (role === 'attach') return yield* attachSteps({ ...(task as AttachTask), memory }, this.line(id), this.#sender);
     place.kernel ??= loadKernel(memory);
     return yield* logSteps({ ...(task as LogTask), memory }, this.line(id), place.kernel);
   }

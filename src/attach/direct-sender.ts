@@ -34,13 +34,8 @@ export interface DirectSenderParts {
   wake(): void;
 }
 
-/** A type byte and the payload. */
-const PARTS = 2;
-
 export class DirectSender {
   readonly #parts: DirectSenderParts;
-  /** An offset and a length for each part of the one packet. */
-  readonly #packet = new Uint32Array(2 * PARTS);
 
   constructor(parts: DirectSenderParts) {
     this.#parts = parts;
@@ -78,15 +73,12 @@ export class DirectSender {
   /** @returns whether all clients have it now. */
   #sendRecord(): boolean {
     const { sys, bytes, baton, source } = this.#parts;
-    const packet = this.#packet;
-    packet[0] = source.typeOffset;
-    packet[1] = 1;
-    packet[2] = source.offset;
-    packet[3] = source.length;
+    const { typeOffset, offset, length } = source;
     for (let i = baton.sent; i < baton.count; i++) {
       baton.begin();
-      const result = sys.sendmmsg(baton.fd(i), bytes, packet, PARTS, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
-      baton.settle(result === 1 ? source.length : 0);
+      const flags = MSG_DONTWAIT | MSG_NOSIGNAL;
+      const result = sys.sendPackets(baton.fd(i), bytes, typeOffset, offset, length, PACKET_PAYLOAD_MAX, flags);
+      baton.settle(result === 1 ? length : 0);
       if (result !== 1) return false; // full, or gone: the attach thread finds out which
     }
     return true;

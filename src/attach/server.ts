@@ -22,6 +22,7 @@ import type { Sys } from '../native/sys.ts';
 import { type AttachCounters, CLIENT_PACKET_MAX, type ToAttachWorker } from '../proto/attach-messages.ts';
 import { BATON_CLIENTS_MAX } from '../ring/layout.ts';
 import { Client, type OutgoingRecord } from './client.ts';
+import type { PacketSender } from './packet-sender.ts';
 import { Patience } from './patience.ts';
 import type { ContainerStdin } from './stdin.ts';
 
@@ -52,6 +53,8 @@ export interface ServerParts {
   readonly diag: Diag;
   /** The session's shared memory. */
   readonly bytes: Uint8Array;
+  /** The thread's. */
+  readonly sender: PacketSender;
   readonly source: RecordSource;
   readonly baton: OwnBaton;
   readonly stdin: ContainerStdin;
@@ -79,11 +82,6 @@ const STDIN_SLOT = 2;
 const FIRST_CLIENT_SLOT = 3;
 /** How long clients are left in the backlog when none can be accepted (no fds left, say). */
 const ACCEPT_PAUSE_MS = 100;
-/**
- * Linux's usual limit for an unprivileged process, which makes twice of it: 52 packets fit, where the usual socket's 26 are less
- * than the log thread reads at once (docs/adr/0039).
- */
-const SEND_BUFFER_BYTES = 212_992;
 /** Rounds of sending without a look at anything else: a flood must not keep input, messages and newcomers waiting. */
 const ROUNDS_UNPOLLED_MAX = 8;
 
@@ -96,6 +94,8 @@ export class AttachServer {
   readonly #scratch = new Uint8Array(1);
   /** The baton is offered: until it is back the clients' sockets are not ours to use. */
   #offered = false;
+  /** The sockets that are offered. */
+  readonly #fds: number[] = [];
   #pollSet = new Int32Array(2 * (FIRST_CLIENT_SLOT + 8));
   readonly #request: PollRequest = { set: new Int32Array(0), count: 0, timeoutMs: 0 };
   /** The ring keeps records for us. */
@@ -187,27 +187,36 @@ export class AttachServer {
     // Without clients nothing is given back: whoever comes next gets what is there since it knocked.
     if (!this.#admitted || this.#clients.length === 0) return false;
     const { source } = this.#parts;
+    const clients = this.#clients;
     let progress = false;
-    for (const client of [...this.#clients]) if (!client.blocked && this.#sendTo(client)) progress = true;
+    // From the last to the first: one that is removed moves only those who had their turn.
+    for (let i = clients.length - 1; i >= 0; i--) {
+      const client = clients[i];
+      if (client !== undefined && !client.blocked && this.#sendTo(client)) progress = true;
+    }
     if (progress && this.#ending) this.#patience.sent(this.#nowMs());
     const { tail } = source; // once: the producer goes on while we compare
     let slowest = tail;
-    for (const { position } of this.#clients) if ((tail - position) >>> 0 > (tail - slowest) >>> 0) slowest = position;
+    for (let i = 0; i < clients.length; i++) {
+      const position = clients[i]?.position ?? tail;
+      if ((tail - position) >>> 0 > (tail - slowest) >>> 0) slowest = position;
+    }
     source.releaseTo(slowest);
     return progress;
   }
 
   #sendTo(client: Client): boolean {
-    const { sys, source, bytes, counters } = this.#parts;
+    const { sender, source, bytes, counters } = this.#parts;
     let progress = false;
     while (!client.deaf && source.find(client.position)) {
-      const sent = client.send(sys, bytes, source);
+      const sent = client.send(sender, bytes, source);
       if (sent > 0) {
         progress = true;
         counters.sentBytes += sent;
         client.stalledSinceMs = 0;
       }
-      if (client.blocked) {
+      if (client.lostBytes > 0) this.#giveUp(client);
+      else if (client.blocked) {
         if (client.stalledSinceMs === 0) client.stalledSinceMs = this.#nowMs();
         return progress;
       }
@@ -220,6 +229,12 @@ export class AttachServer {
     client.position = source.after; // past padding
     client.stalledSinceMs = 0;
     return progress;
+  }
+
+  /** Something is missing amid what it got: it must see an end, and not go on as if nothing were. */
+  #giveUp(client: Client): void {
+    this.#parts.diag.warn(`attach client disconnected: the kernel did not send ${client.lostBytes} bytes to it`);
+    this.#hangUp(client);
   }
 
   /** Sleeps until somebody has something for us. */
@@ -238,10 +253,15 @@ export class AttachServer {
     const clients = this.#clients;
     if (!this.#admitted || this.#ending || clients.length === 0 || clients.length > BATON_CLIENTS_MAX) return;
     const { head } = this.#parts.source;
-    for (const client of clients)
-      if (client.blocked || client.deaf || client.hungUp || client.position !== head) return;
+    const fds = this.#fds;
+    for (let i = 0; i < clients.length; i++) {
+      const client = clients[i];
+      if (client === undefined || client.blocked || client.deaf || client.hungUp || client.position !== head) return;
+      fds[i] = client.fd;
+    }
+    fds.length = clients.length;
     this.#offered = true;
-    this.#parts.baton.offer(clients.map(({ fd }) => fd));
+    this.#parts.baton.offer(this.#fds);
   }
 
   /** The clients are ours again, wherever the log thread has got with them. */
@@ -254,11 +274,15 @@ export class AttachServer {
     counters.sentBytes += baton.sentBytes;
     const { position, sent, underWay } = baton;
     source.find(position);
-    for (const [i, client] of this.#clients.entries()) client.position = i < sent ? source.after : position;
+    const clients = this.#clients;
+    for (let i = 0; i < clients.length; i++) {
+      const client = clients[i];
+      if (client !== undefined) client.position = i < sent ? source.after : position;
+    }
     if (!underWay) return;
     // It may have the record or not.
     diag.warn('attach client disconnected: the log worker died while it sent something to it');
-    const client = this.#clients[sent];
+    const client = clients[sent];
     if (client) this.#hangUp(client);
   }
 
@@ -282,15 +306,23 @@ export class AttachServer {
       this.#takeMessages();
     }
     if (this.#revents(STDIN_SLOT) !== 0) this.#parts.stdin.flush();
+    this.#serveClients();
+    if (this.#revents(LISTEN_SLOT) !== 0) this.#accept();
+    this.#dropStalled();
+  }
+
+  #serveClients(): void {
+    const count = this.#clients.length;
+    let any = false;
+    for (let i = 0; i < count && !any; i++) any = this.#revents(FIRST_CLIENT_SLOT + i) !== 0;
+    if (!any) return; // the doorbell's: most of a flood's
     const clients = [...this.#clients];
     const first = this.#turn;
-    for (let i = 0; i < clients.length; i++) {
-      const index = (first + i) % clients.length;
+    for (let i = 0; i < count; i++) {
+      const index = (first + i) % count;
       const client = clients[index];
       if (client) this.#serve(client, this.#revents(FIRST_CLIENT_SLOT + index));
     }
-    if (this.#revents(LISTEN_SLOT) !== 0) this.#accept();
-    this.#dropStalled();
   }
 
   /** Nobody is there: nothing is kept, and nobody wakes us for what is not. */
@@ -313,8 +345,14 @@ export class AttachServer {
   }
 
   #hasUnsent(): boolean {
+    if (!this.#admitted) return false;
+    const clients = this.#clients;
     const { tail } = this.#parts.source;
-    return this.#admitted && this.#clients.some((client) => !client.blocked && client.position !== tail);
+    for (let i = 0; i < clients.length; i++) {
+      const client = clients[i];
+      if (client !== undefined && !client.blocked && client.position !== tail) return true;
+    }
+    return false;
   }
 
   #fillPollSet(): Int32Array<ArrayBuffer> {
@@ -324,8 +362,10 @@ export class AttachServer {
     this.#slot(DOORBELL_SLOT, doorbell.fd, POLLIN);
     this.#slot(LISTEN_SLOT, this.#accepting() ? listenFd : -1, POLLIN);
     this.#slot(STDIN_SLOT, stdin.pending ? stdin.fd : -1, POLLOUT);
-    for (const [i, client] of this.#clients.entries()) {
-      if (client.hungUp && stdin.pending) {
+    const clients = this.#clients;
+    for (let i = 0; i < clients.length; i++) {
+      const client = clients[i];
+      if (client === undefined || (client.hungUp && stdin.pending)) {
         this.#slot(FIRST_CLIENT_SLOT + i, -1, 0); // poll would report it at once, again and again
         continue;
       }
@@ -369,9 +409,8 @@ export class AttachServer {
       }
       this.#acceptFails = false;
       this.#note(0, fd);
-      sys.setSendBuffer(fd, SEND_BUFFER_BYTES); // without it the socket takes less at once, and nothing else
       counters.clients++;
-      this.#clients.push(new Client(fd, position));
+      this.#clients.push(new Client(fd, position, this.#parts.sender.prepare(fd)));
       diag.debug(`attach: client ${fd} connected`);
     }
   }
@@ -448,17 +487,22 @@ export class AttachServer {
   /** Milliseconds until something has to be done that nobody wakes us for; -1 = nothing. */
   #timeoutMs(): number {
     let deadlineMs = this.#patience.ringDeadlineMs;
-    for (const { stalledSinceMs } of this.#clients)
+    const clients = this.#clients;
+    for (let i = 0; i < clients.length; i++) {
+      const stalledSinceMs = clients[i]?.stalledSinceMs ?? 0;
       if (stalledSinceMs !== 0) deadlineMs = Math.min(deadlineMs, this.#patience.clientDeadlineMs(stalledSinceMs));
+    }
     if (this.#unusedSinceMs !== 0) deadlineMs = Math.min(deadlineMs, this.#unusedSinceMs + this.#parts.unusedMs);
     if (this.#acceptPausedUntilMs !== 0) deadlineMs = Math.min(deadlineMs, this.#acceptPausedUntilMs);
     return deadlineMs === Number.POSITIVE_INFINITY ? -1 : Math.max(1, Math.ceil(deadlineMs - this.#nowMs()));
   }
 
   #dropStalled(): void {
-    for (const client of [...this.#clients]) {
+    const clients = this.#clients;
+    for (let i = clients.length - 1; i >= 0; i--) {
+      const client = clients[i];
+      if (client === undefined || client.stalledSinceMs === 0) continue;
       const { stalledSinceMs } = client;
-      if (stalledSinceMs === 0) continue;
       const nowMs = this.#nowMs();
       if (nowMs < this.#patience.clientDeadlineMs(stalledSinceMs)) continue;
       this.#parts.counters.stalledClients++;

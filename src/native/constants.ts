@@ -93,6 +93,8 @@ export const SHUT_RD = 0;
 export const SHUT_WR = 1;
 export const SHUT_RDWR = 2;
 
+/** getsockopt: what its packets may take, as SIOCOUTQ counts. */
+export const SO_SNDBUF = 7;
 /** getsockopt: who is at the other end, and a pidfd of it (Linux 6.5). */
 export const SO_PEERCRED = 17;
 export const SO_PEERPIDFD = 77;

@@ -128,6 +128,41 @@ export interface Sys {
     messages: number,
     flags: number,
   ): SysResult;
+  /**
+   * sendmmsg(2) of a record's packets: each is the byte at `typeOffset` of `bytes` and at most `packetBytes` of the `length`
+   * (at least 1) at `offset`; at most 128 packets. @returns how many were sent; an error only when it was the first one's.
+   */
+  sendPackets(
+    fd: number,
+    bytes: Uint8Array,
+    typeOffset: number,
+    offset: number,
+    length: number,
+    packetBytes: number,
+    flags: number,
+  ): SysResult;
+  /** io_setup(2) for `events` writes at once: the context's number is put into the 8 bytes of `context`. */
+  ioSetup(events: number, context: Uint8Array): SysResult;
+  /** io_destroy(2): waits for the kernel's grace periods, 30 ms. So does the process's end with a context that is left. */
+  ioDestroy(context: Uint8Array): SysResult;
+  /**
+   * io_submit(2) of a record's packets as {@link sendPackets} has them, one write each; all are done when it returns if `fd` is a
+   * unix socket that does not block. One that fails does not keep those after it from being sent: {@link ioGetevents} tells.
+   * @returns how many were tried.
+   */
+  ioSubmitPackets(
+    context: Uint8Array,
+    fd: number,
+    bytes: Uint8Array,
+    typeOffset: number,
+    offset: number,
+    length: number,
+    packetBytes: number,
+  ): SysResult;
+  /** io_getevents(2) of what is done: the result of packet i, its bytes or a negative errno, at `results[i]`. @returns how many. */
+  ioGetevents(context: Uint8Array, results: Int32Array): SysResult;
+  /** ioctl(SIOCOUTQ): what a unix socket is charged for packets that were sent and not read yet, as SO_SNDBUF counts. */
+  siocoutq(fd: number): SysResult;
   /** recvmsg(2): fds[0] = how many arrived, fds[1..] = they, close-on-exec; those without room are closed. */
   recvmsg(fd: number, bytes: Uint8Array, offset: number, length: number, fds: Int32Array, flags: number): SysResult;
   /** tcgetattr(3) into at least 64 bytes; answers sizeof(struct termios). */
@@ -195,6 +230,12 @@ function open(): Sys {
     sendmmsg(fd, bytes, parts, partsPerMessage, messages, flags) {
       let result: number;
       do result = addon.sendmmsg(fd, bytes, parts, partsPerMessage, messages, flags);
+      while (result === EINTR);
+      return result;
+    },
+    sendPackets(fd, bytes, typeOffset, offset, length, packetBytes, flags) {
+      let result: number;
+      do result = addon.sendPackets(fd, bytes, typeOffset, offset, length, packetBytes, flags);
       while (result === EINTR);
       return result;
     },

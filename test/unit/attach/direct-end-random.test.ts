@@ -44,14 +44,14 @@ class Run {
       stallTimeoutMs: this.random.below(2) === 0 ? 500 : 0,
       closeStdin: this.random.below(2) === 0,
     });
-    const { sendmmsg, accept4 } = this.rig.sys;
-    this.rig.sys.sendmmsg = (...call) => {
+    const { sendPackets, accept4 } = this.rig.sys;
+    this.rig.sys.sendPackets = (...call) => {
       if (this.#inLogThread) this.direct++;
       else this.own++;
       if (this.direct + this.own > SENDS_MAX) throw new Error('it sends without end');
       const dies = this.#inLogThread && this.#deathDue;
       if (dies && this.random.below(2) === 0) throw new Error('dies');
-      const result = sendmmsg(...call);
+      const result = sendPackets(...call);
       if (dies) throw new Error('dies');
       return result;
     };

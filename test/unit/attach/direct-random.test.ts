@@ -31,13 +31,13 @@ t.test(`no order of steps loses, doubles or mixes a byte, seed ${SEED}`, async (
     const visitors: Visitor[] = [];
     let [written, records, ended, logThread, deathDue] = ['', 0, false, false, false];
 
-    const { sendmmsg } = rig.sys;
-    rig.sys.sendmmsg = (...call) => {
+    const { sendPackets } = rig.sys;
+    rig.sys.sendPackets = (...call) => {
       if (logThread) total.direct++;
       else total.own++;
       const dies = logThread && deathDue;
       if (dies && random.below(2) === 0) throw new Error('dies');
-      const result = sendmmsg(...call);
+      const result = sendPackets(...call);
       if (dies) throw new Error('dies');
       return result;
     };

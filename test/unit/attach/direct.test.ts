@@ -233,11 +233,11 @@ for (const delivered of [false, true]) {
       rig.run(
         () => rig.put('one '),
         () => {
-          const { sendmmsg } = rig.sys;
-          rig.sys.sendmmsg = (fd, ...rest) => {
-            if (fd !== clients[1]?.fd) return sendmmsg(fd, ...rest);
-            rig.sys.sendmmsg = sendmmsg;
-            if (delivered) sendmmsg(fd, ...rest);
+          const { sendPackets } = rig.sys;
+          rig.sys.sendPackets = (fd, ...rest) => {
+            if (fd !== clients[1]?.fd) return sendPackets(fd, ...rest);
+            rig.sys.sendPackets = sendPackets;
+            if (delivered) sendPackets(fd, ...rest);
             throw new Error('a bug');
           };
           t.throws(() => rig.put('two '), { message: 'a bug' });
@@ -318,9 +318,9 @@ t.test('what a client has said before it is disconnected for a log thread’s de
   rig.run(
     () => rig.put('one '),
     () => {
-      const { sendmmsg } = rig.sys;
-      rig.sys.sendmmsg = () => {
-        rig.sys.sendmmsg = sendmmsg;
+      const { sendPackets } = rig.sys;
+      rig.sys.sendPackets = () => {
+        rig.sys.sendPackets = sendPackets;
         throw new Error('a bug');
       };
       client.send('a', 'b', 'c');

@@ -4,10 +4,21 @@
  * left, or that polls again and again without doing anything, is an error.
  */
 import { DirectSender } from '../../../src/attach/direct-sender.ts';
+import { PacketSender } from '../../../src/attach/packet-sender.ts';
 import { AttachServer, type OwnBaton, type RecordSource, type ServerParts } from '../../../src/attach/server.ts';
 import { ContainerStdin } from '../../../src/attach/stdin.ts';
 import { createMemory } from '../../../src/kernel/kernel.ts';
-import { EAGAIN, EPIPE, POLLERR, POLLHUP, POLLIN, POLLOUT, SHUT_RD, SHUT_WR } from '../../../src/native/constants.ts';
+import {
+  EAGAIN,
+  EPIPE,
+  POLLERR,
+  POLLHUP,
+  POLLIN,
+  POLLOUT,
+  SHUT_RD,
+  SHUT_WR,
+  SO_SNDBUF,
+} from '../../../src/native/constants.ts';
 import type { Sys } from '../../../src/native/sys.ts';
 import type { AttachCounters, ToAttachWorker } from '../../../src/proto/attach-messages.ts';
 import { Baton } from '../../../src/ring/baton.ts';
@@ -29,6 +40,10 @@ export const DOORBELL_FD = 3;
 export const LISTEN_FD = 4;
 export const STDIN_FD = 5;
 const FIRST_CLIENT_FD = 10;
+/** With which the server finds out what a packet is charged. */
+const MEASURED_FD = 9;
+/** As SO_SNDBUF counts. */
+const SOCKET_ROOM = 1000;
 const ECONNRESET = -104;
 /** Polls in a row that change nothing: the thread would burn a core. */
 const IDLE_POLLS_MAX = 20;
@@ -177,6 +192,11 @@ export class Rig {
   onPoll: () => void = () => {};
   /** Called before each call about a client, whichever thread makes it, and around what the threads say to each other. */
   onCall: () => void = () => {};
+  /** What became of the next packet of several that are sent at once: 0, or an errno. */
+  batchFault: () => number = () => 0;
+  /** Packets that were sent several at once. */
+  batched = 0;
+  #results: number[] = [];
   /** The faked calls; a test may replace some. */
   readonly sys: Sys = this.#fakeSys();
   readonly server: AttachServer;
@@ -232,6 +252,7 @@ export class Rig {
       sys,
       diag: this.complaints.diag,
       bytes: this.bytes,
+      sender: new PacketSender(sys),
       source: this.source,
       baton: this.#watched(this.baton),
       stdin: new ContainerStdin(sys, this.counters, () => {
@@ -385,19 +406,48 @@ export class Rig {
         const result = this.#client(fd).receive(bytes.subarray(offset), length);
         return result === EAGAIN ? result : progress(result);
       },
-      sendmmsg: (fd, bytes, parts, partsPerMessage, messages) => {
+      getsockopt: (_fd, name, out) => {
+        if (name !== SO_SNDBUF) throw new Error(`getsockopt ${name}`);
+        out[0] = SOCKET_ROOM;
+        return 4;
+      },
+      // Each packet is charged 1.
+      siocoutq: (fd) => (fd === MEASURED_FD ? 1 : SOCKET_ROOM - Math.min(SOCKET_ROOM, this.#client(fd).room)),
+      socketpair: (_type, fds) => {
+        fds.set([MEASURED_FD, MEASURED_FD]);
+        return 0;
+      },
+      ioSetup: () => 0,
+      ioDestroy: () => 0,
+      ioSubmitPackets: (_context, fd, bytes, typeOffset, offset, length, packetBytes) => {
         this.onCall();
-        for (let i = 0; i < messages; i++) {
-          const packet: Uint8Array[] = [];
-          for (let part = i * partsPerMessage; part < (i + 1) * partsPerMessage; part++) {
-            const offset = parts[2 * part] ?? 0;
-            packet.push(bytes.slice(offset, offset + (parts[2 * part + 1] ?? 0)));
-          }
-          const result = this.#client(fd).deliver(Buffer.concat(packet));
-          if (result >= 0) progress(result);
-          else return i > 0 ? i : result === EAGAIN ? result : progress(result);
+        const results: number[] = [];
+        for (let at = 0; at < length; at += packetBytes) {
+          const fault = this.batchFault();
+          const payload = bytes.slice(offset + at, offset + Math.min(at + packetBytes, length));
+          const packet = Buffer.concat([bytes.slice(typeOffset, typeOffset + 1), payload]);
+          results.push(fault < 0 ? fault : this.#client(fd).deliver(packet));
         }
-        return messages;
+        if (results.includes(EAGAIN)) throw new Error('packets that do not fit were sent at once');
+        this.batched += results.length;
+        this.#results = results;
+        return progress(results.length);
+      },
+      ioGetevents: (_context, results) => {
+        results.set(this.#results);
+        return this.#results.splice(0).length;
+      },
+      sendPackets: (fd, bytes, typeOffset, offset, length, packetBytes) => {
+        this.onCall();
+        if (fd === MEASURED_FD) return 1;
+        let packets = 0;
+        for (let at = 0; at < length; at += packetBytes, packets++) {
+          const payload = bytes.slice(offset + at, offset + Math.min(at + packetBytes, length));
+          const result = this.#client(fd).deliver(Buffer.concat([bytes.slice(typeOffset, typeOffset + 1), payload]));
+          if (result >= 0) progress(result);
+          else return packets > 0 ? packets : result === EAGAIN ? result : progress(result);
+        }
+        return packets;
       },
       shutdown: (fd, how) => {
         this.onCall();
@@ -406,6 +456,7 @@ export class Rig {
       },
       close: (fd) => {
         this.onCall();
+        if (fd === MEASURED_FD) return 0;
         if (this.clientFds.includes(fd)) throw new Error(`fd ${fd} is closed and still noted as open`);
         this.#client(fd).closed = true;
         this.#clients.delete(fd);

@@ -160,3 +160,113 @@ t.test('a socket can be given room for a whole read of attach packets, and no ro
   sys.close(a);
   sys.close(b);
 });
+
+/** Two connected sockets that keep packets apart. */
+function packetPair(test: { teardown(end: () => void): void }): readonly [number, number] {
+  const fds = new Int32Array(2);
+  sys.socketpair(SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, fds);
+  const [a = -1, b = -1] = fds;
+  test.teardown(() => {
+    sys.close(a);
+    sys.close(b);
+  });
+  return [a, b];
+}
+
+function packets(fd: number): readonly string[] {
+  const found: string[] = [];
+  const bytes = Buffer.alloc(100);
+  for (;;) {
+    const length = sys.recvmsg(fd, bytes, 0, bytes.length, new Int32Array(1), MSG_DONTWAIT);
+    if (length < 0) return found;
+    found.push(bytes.toString('latin1', 0, length));
+  }
+}
+
+t.test('a record goes out as packets: a type byte and a part of it each, the last one shorter', async (t) => {
+  const [a, b] = packetPair(t);
+  const bytes = Buffer.from('T.0123456789');
+  t.equal(sys.sendPackets(a, bytes, 0, 2, 10, 4, FLAGS), 3);
+  t.same(packets(b), ['T0123', 'T4567', 'T89']);
+  t.equal(sys.sendPackets(a, bytes, 1, 4, 4, 4, FLAGS), 1);
+  t.same(packets(b), ['.2345']);
+  t.equal(sys.sendPackets(a, Buffer.alloc(129), 0, 1, 128, 1, FLAGS), 128, 'the most');
+  t.equal(packets(b).length, 128);
+});
+
+t.test('a record that lies outside of the buffer, or would be too many packets, is refused', async (t) => {
+  const [a, b] = packetPair(t);
+  const context = new Uint8Array(8);
+  t.equal(sys.ioSetup(4, context), 0);
+  t.teardown(() => sys.ioDestroy(context));
+  const bytes = Buffer.alloc(16);
+  for (const send of [
+    (type: number, offset: number, length: number, each: number, from = bytes) =>
+      sys.sendPackets(a, from, type, offset, length, each, FLAGS),
+    (type: number, offset: number, length: number, each: number, from = bytes) =>
+      sys.ioSubmitPackets(context, a, from, type, offset, length, each),
+  ]) {
+    t.equal(send(16, 0, 1, 1), -EINVAL, 'the type');
+    t.equal(send(0, 1, 16, 4), -EINVAL, 'the end');
+    t.equal(send(0, 17, 1, 4), -EINVAL, 'the beginning');
+    t.equal(send(0, 1, 0, 4), -EINVAL, 'nothing');
+    t.equal(send(0, 1, 4, 0), -EINVAL, 'packets without a byte');
+    t.equal(send(0, 1, 4, -1), -EINVAL);
+    t.equal(send(-1, 1, 4, 4), -EINVAL);
+    t.equal(send(0, 1, 129, 1, Buffer.alloc(200)), -EINVAL, 'more than 128 packets');
+  }
+  t.same(packets(b), []);
+});
+
+t.test(
+  'packets as writes that the kernel is given at once: each has its result, also when one does not fit',
+  async (t) => {
+    const [a, b] = packetPair(t);
+    const context = new Uint8Array(8);
+    t.equal(sys.ioSetup(4, context), 0);
+    const bytes = Buffer.from('T.0123456789');
+    const results = new Int32Array(4).fill(7);
+    t.equal(sys.ioSubmitPackets(context, a, bytes, 0, 2, 10, 4), 3);
+    t.equal(sys.ioGetevents(context, results), 3);
+    t.same([...results], [5, 5, 3, 7]);
+    t.same(packets(b), ['T0123', 'T4567', 'T89']);
+    t.equal(sys.ioGetevents(context, results), 0, 'each is told once');
+
+    const large = new Uint8Array(1 + 128 * PACKET_PAYLOAD_MAX);
+    const all = new Int32Array(128);
+    t.equal(sys.ioDestroy(context), 0);
+    t.equal(sys.ioSetup(128, context), 0);
+    t.equal(sys.ioSubmitPackets(context, a, large, 0, 1, large.length - 1, PACKET_PAYLOAD_MAX), 128);
+    t.equal(sys.ioGetevents(context, all.subarray(0, 100)), 128, 'results that have no place are left out');
+    const sent = all.indexOf(EAGAIN);
+    t.ok(sent > 10 && sent < 100 && all[sent - 1] === PACKET_PAYLOAD_MAX + 1 && all[99] === EAGAIN, `${sent}`);
+    t.equal(all[100], 0);
+    t.equal(sys.ioDestroy(context), 0);
+  },
+);
+
+t.test('a context that is none is refused, and so is a place for its number that is too small', async (t) => {
+  const [a] = packetPair(t);
+  const bytes = Buffer.alloc(2);
+  for (const context of [new Uint8Array(8), new Uint8Array(8).fill(0xff)]) {
+    t.equal(sys.ioSubmitPackets(context, a, bytes, 0, 1, 1, 1), -EINVAL);
+    t.equal(sys.ioGetevents(context, new Int32Array(1)), -EINVAL);
+    t.equal(sys.ioDestroy(context), -EINVAL);
+  }
+  t.equal(sys.ioSetup(4, new Uint8Array(4)), -EINVAL);
+  t.equal(sys.ioSetup(0, new Uint8Array(8)), -EINVAL);
+});
+
+t.test('a socket tells what its unread packets are charged', async (t) => {
+  const [a, b] = packetPair(t);
+  t.equal(sys.siocoutq(a), 0);
+  t.equal(
+    sys.sendPackets(a, new Uint8Array(1 + PACKET_PAYLOAD_MAX), 0, 1, PACKET_PAYLOAD_MAX, PACKET_PAYLOAD_MAX, FLAGS),
+    1,
+  );
+  const charge = sys.siocoutq(a);
+  t.ok(charge > PACKET_PAYLOAD_MAX && charge < 4 * PACKET_PAYLOAD_MAX, `${charge}`);
+  sys.recvmsg(b, Buffer.alloc(9000), 0, 9000, new Int32Array(1), 0);
+  t.equal(sys.siocoutq(a), 0);
+  t.equal(sys.siocoutq(700), -EBADF);
+});
