@@ -20,7 +20,7 @@ import {
 import { type PollRequest, runSteps, type Steps } from '../native/steps.ts';
 import type { Sys } from '../native/sys.ts';
 import { type AttachCounters, CLIENT_PACKET_MAX, type ToAttachWorker } from '../proto/attach-messages.ts';
-import { BATON_CLIENTS_MAX } from '../ring/layout.ts';
+import { BATON_CLIENTS_MAX, POSITION_MASK } from '../ring/layout.ts';
 import { Client, type OutgoingRecord } from './client.ts';
 import type { PacketSender } from './packet-sender.ts';
 import { Patience } from './patience.ts';
@@ -199,7 +199,7 @@ export class AttachServer {
     let slowest = tail;
     for (let i = 0; i < clients.length; i++) {
       const position = clients[i]?.position ?? tail;
-      if ((tail - position) >>> 0 > (tail - slowest) >>> 0) slowest = position;
+      if (((tail - position) & POSITION_MASK) > ((tail - slowest) & POSITION_MASK)) slowest = position;
     }
     source.releaseTo(slowest);
     return progress;

@@ -7,6 +7,7 @@
 import type { Diag } from '../diag/diag.ts';
 import { errorText } from '../diag/error.ts';
 import type { Stream } from '../proto/stream.ts';
+import { POSITION_MASK } from '../ring/layout.ts';
 import type { LogDriver } from './driver.ts';
 import { DriverField, type DriverState } from './driver-state.ts';
 import { INTERNAL_ERROR, type Loss } from './loss.ts';
@@ -248,14 +249,13 @@ export class Feed {
 }
 
 function position(slot: PumpDriver): number {
-  return slot.state[DriverField.position] ?? 0;
+  return (slot.state[DriverField.position] ?? 0) | 0; // the block holds floats: the whole number that it is
 }
 
 function isBroken(slot: PumpDriver): boolean {
   return (slot.state[DriverField.failures] ?? 0) >= FAILURES_MAX;
 }
 
-/** Ring positions wrap at 2^32. */
 function backlog(tail: number, position: number): number {
-  return (tail - position) >>> 0;
+  return (tail - position) & POSITION_MASK;
 }

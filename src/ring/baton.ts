@@ -102,7 +102,7 @@ export class Baton {
 
   /** Position of the first record that not every client has: the consumer's head. */
   get position(): number {
-    return Atomics.load(this.#words, HEAD) >>> 0;
+    return Atomics.load(this.#words, HEAD);
   }
 
   /** How many clients, in the order of the offer, have the record at {@link position}. */
@@ -134,7 +134,7 @@ export class Baton {
 
   /** Every client has what lies before `position`, which is the producer's again; the progress of before is void with that. */
   advance(position: number): void {
-    Atomics.store(this.#words, HEAD, position | 0);
+    Atomics.store(this.#words, HEAD, position);
   }
 
   /** 0 when the word is about another record than the one at {@link position}. */
@@ -145,7 +145,7 @@ export class Baton {
   }
 }
 
-/** Positions are multiples of 8: 2^32 of them make 2^29, of which 27 bits are kept. Records are never so far apart. */
+/** Positions are multiples of 8 below 2^30, so 27 bits tell all of them apart. */
 function progressOf(position: number, sent: number): number {
-  return ((position >>> 3) << RECORD_SHIFT) | (sent << SENT_SHIFT);
+  return ((position >> 3) << RECORD_SHIFT) | (sent << SENT_SHIFT);
 }

@@ -11,6 +11,7 @@ import {
   consumerBase,
   HEADER_BYTES,
   PADDING,
+  POSITION_MASK,
   RING_OFFSET,
   recordBytes,
   Word,
@@ -49,7 +50,7 @@ export class RingConsumer {
     this.#base = consumerBase(consumer);
     this.#capacity = capacityBytes;
     this.#producerDoorbell = producerDoorbell;
-    this.#head = Atomics.load(this.#words, this.#base + ConsumerWord.head) >>> 0;
+    this.#head = Atomics.load(this.#words, this.#base + ConsumerWord.head);
   }
 
   /** Asks the producer to be let in; it sees every record committed after {@link active} turned true, and its doorbell is rung for it. */
@@ -61,7 +62,7 @@ export class RingConsumer {
   /** Whether the producer keeps records for this consumer. The first true answer fixes where it starts. */
   get active(): boolean {
     if (Atomics.load(this.#words, this.#base + ConsumerWord.state) !== ConsumerState.active) return false;
-    this.#head = Atomics.load(this.#words, this.#base + ConsumerWord.head) >>> 0;
+    this.#head = Atomics.load(this.#words, this.#base + ConsumerWord.head);
     return true;
   }
 
@@ -93,19 +94,19 @@ export class RingConsumer {
    */
   find(position: number): boolean {
     this.after = position;
-    while (Atomics.load(this.#words, CONTROL_OFFSET + Word.tail) >>> 0 !== this.after) {
+    while (Atomics.load(this.#words, CONTROL_OFFSET + Word.tail) !== this.after) {
       const header = (RING_OFFSET + (this.after & (this.#capacity - 1))) >> 2;
       const length = this.#words[header] ?? 0;
       const second = this.#words[header + 1] ?? 0;
       if (length === PADDING) {
-        this.after = (this.after + second) >>> 0;
+        this.after = (this.after + second) & POSITION_MASK;
         continue;
       }
       this.offset = (header << 2) + HEADER_BYTES;
       this.length = length;
       this.stream = second;
       this.typeOffset = (header + 1) << 2; // its low byte comes first: WebAssembly's memory, and both our machines, are so
-      this.after = (this.after + recordBytes(length)) >>> 0;
+      this.after = (this.after + recordBytes(length)) & POSITION_MASK;
       return true;
     }
     return false;
@@ -120,7 +121,7 @@ export class RingConsumer {
 
   /** Where the producer is: a reader that starts now sees what comes after. */
   get tail(): number {
-    return Atomics.load(this.#words, CONTROL_OFFSET + Word.tail) >>> 0;
+    return Atomics.load(this.#words, CONTROL_OFFSET + Word.tail);
   }
 
   /** Up to where this consumer has released; not what the log thread has in its place (./baton.ts). */
@@ -137,13 +138,13 @@ export class RingConsumer {
   get finished(): boolean {
     return (
       Atomics.load(this.#words, CONTROL_OFFSET + Word.ended) === 1 &&
-      Atomics.load(this.#words, CONTROL_OFFSET + Word.tail) >>> 0 === this.#head
+      Atomics.load(this.#words, CONTROL_OFFSET + Word.tail) === this.#head
     );
   }
 
   /** Bytes (headers too) between this consumer and the producer. */
   get backlogBytes(): number {
-    return (Atomics.load(this.#words, CONTROL_OFFSET + Word.tail) - this.#head) >>> 0;
+    return (Atomics.load(this.#words, CONTROL_OFFSET + Word.tail) - this.#head) & POSITION_MASK;
   }
 
   /** Index of the word in which this consumer says that it sleeps. */
@@ -153,7 +154,7 @@ export class RingConsumer {
 
   #advanceTo(position: number): void {
     this.#head = position;
-    Atomics.store(this.#words, this.#base + ConsumerWord.head, this.#head | 0);
+    Atomics.store(this.#words, this.#base + ConsumerWord.head, this.#head);
   }
 
   #wakeProducer(): void {

@@ -36,7 +36,15 @@ export const RING_OFFSET = 65536;
 /** Words are 64 bytes apart: two threads never share a line. */
 const LINE_WORDS = 16;
 
-/** Index (in Int32 units from CONTROL_OFFSET) of each control word. Position words wrap at 2^32. */
+/**
+ * Positions in the ring wrap at 2^30: where one ends up, and how far two are apart, is what is left of a sum or a difference
+ * under this mask. Neither ever leaves 32 bits that way. A container without attach clients passes a whole lap a line
+ * (RingProducer.tryRewind), and with positions up to 2^32 V8 had to throw compiled code away at line 512, 1024, and later
+ * (docs/adr/0052-the-worst-hundredth.md).
+ */
+export const POSITION_MASK = 2 ** 30 - 1;
+
+/** Index (in Int32 units from CONTROL_OFFSET) of each control word. */
 export const Word = {
   /** Producer: position after the last committed record. */
   tail: 0 * LINE_WORDS,
@@ -105,7 +113,7 @@ export function consumerBase(consumer: number): number {
 
 /** Sizes of one session's shared memory. */
 export interface RingGeometry {
-  /** A power of two, at least 64; the ring's payload, headers and padding. */
+  /** A power of two, at least 64 and far below 2^30; the ring's payload, headers and padding. */
   readonly capacityBytes: number;
   /**
    * How much of it a slow consumer may hold before the producer waits. The rest is for the container's end: what is in

@@ -14,6 +14,7 @@ import {
   HEADER_BYTES,
   LOG_CONSUMER,
   PADDING,
+  POSITION_MASK,
   RING_OFFSET,
   type RingGeometry,
   recordBytes,
@@ -26,7 +27,7 @@ export class RingProducer {
   /** How much may be used: the soft limit, in the end the capacity. */
   #limit: number;
   readonly #doorbells: readonly (Doorbell | undefined)[];
-  /** Position (unsigned, wraps at 2^32) of the next record. The producer's own copy of Word.tail. */
+  /** Position of the next record. The producer's own copy of Word.tail. */
   #tail: number;
   /** Payload bytes of the claim in progress; 0 = none. */
   #claimed = 0;
@@ -47,7 +48,7 @@ export class RingProducer {
     this.#capacity = geometry.capacityBytes;
     this.#limit = geometry.softBytes;
     this.#doorbells = doorbells;
-    this.#tail = Atomics.load(this.#words, CONTROL_OFFSET + Word.tail) >>> 0;
+    this.#tail = Atomics.load(this.#words, CONTROL_OFFSET + Word.tail);
   }
 
   /** Position after the last committed record: what a consumer that starts now has not seen. */
@@ -150,14 +151,14 @@ export class RingProducer {
       const state = Atomics.load(this.#words, base + ConsumerWord.state);
       if (state === ConsumerState.requested) this.#admit(consumer, base);
       else if (state === ConsumerState.active)
-        used = Math.max(used, (this.#tail - (Atomics.load(this.#words, base + ConsumerWord.head) >>> 0)) >>> 0);
+        used = Math.max(used, (this.#tail - Atomics.load(this.#words, base + ConsumerWord.head)) & POSITION_MASK);
     }
     return used;
   }
 
   /** Starts a consumer at the tail and tells it. Only here, between two claims, is it certain that nothing from the tail on is being overwritten. */
   #admit(consumer: number, base: number): void {
-    Atomics.store(this.#words, base + ConsumerWord.head, this.#tail | 0);
+    Atomics.store(this.#words, base + ConsumerWord.head, this.#tail);
     Atomics.compareExchange(this.#words, base + ConsumerWord.state, ConsumerState.requested, ConsumerState.active);
     this.#doorbells[consumer]?.ring();
   }
@@ -176,7 +177,7 @@ export class RingProducer {
   }
 
   #publish(bytes: number): void {
-    this.#tail = (this.#tail + bytes) >>> 0;
-    Atomics.store(this.#words, CONTROL_OFFSET + Word.tail, this.#tail | 0);
+    this.#tail = (this.#tail + bytes) & POSITION_MASK;
+    Atomics.store(this.#words, CONTROL_OFFSET + Word.tail, this.#tail);
   }
 }

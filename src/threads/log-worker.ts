@@ -29,6 +29,7 @@ import {
   consumerBase,
   LOG_CONSUMER,
   memoryBytes,
+  POSITION_MASK,
   type RingGeometry,
   Word,
 } from '../ring/layout.ts';
@@ -203,11 +204,11 @@ export class LogWorker {
   /** Nobody writes the logs any longer: what they lack so far. What comes from now on is counted by who discards it. */
   #tellLost(): void {
     const words = new Int32Array(this.memory.buffer);
-    const tail = Atomics.load(words, Word.tail) >>> 0;
+    const tail = Atomics.load(words, Word.tail);
     this.#plan.targets.forEach((target, index) => {
       const state = driverState(this.memory, index);
       const name = target.driver === 'journald' ? 'journald' : target.path;
-      const unwritten = (tail - (state[DriverField.position] ?? 0)) >>> 0;
+      const unwritten = (tail - (state[DriverField.position] ?? 0)) & POSITION_MASK;
       this.#diag.error(`log ${name} ends here: its worker is lost, with about ${unwritten} bytes that it had read`);
       new Loss(this.#sys, this.#diag, name, state).report();
     });

@@ -1,9 +1,11 @@
-/** Random claims, commits, releases, joins and leaves against a plain queue; positions near 2^31 and 2^32. */
+/** Random claims, commits, releases, joins and leaves against a plain queue; positions near their wrap. */
 import t, { type Test } from 'tap';
-import { HEADER_BYTES, RING_OFFSET, recordBytes } from '../../../src/ring/layout.ts';
+import { HEADER_BYTES, POSITION_MASK, RING_OFFSET, recordBytes } from '../../../src/ring/layout.ts';
 import { type Random, seededRandom } from '../../helpers/random.ts';
 import { SEED } from '../native/fake-sys.ts';
 import { pattern, Rig } from './rig.ts';
+
+const WRAP = POSITION_MASK + 1;
 
 /** What one consumer must still get. */
 interface Expected {
@@ -57,7 +59,7 @@ function play(t: Test, rig: Rig, random: Random, steps: number): Outcome {
       rig.bytes.set(pattern(claimed, i), offset);
       const before = producer.tail;
       producer.commit(used, i);
-      if (used > 0 && (producer.tail - before) >>> 0 !== recordBytes(used)) outcome.padded++;
+      if (used > 0 && ((producer.tail - before) & POSITION_MASK) !== recordBytes(used)) outcome.padded++;
       if (used === 0) continue;
       outcome.committed++;
       for (const { state, records } of expected)
@@ -108,29 +110,25 @@ t.test(`random records arrive whole and in order, seed ${SEED}`, async (t) => {
   }
 });
 
-t.test(`positions wrap past 2^31 and 2^32 unnoticed, seed ${SEED}`, async (t) => {
+t.test(`positions wrap unnoticed, seed ${SEED}`, async (t) => {
   const random = seededRandom(SEED + 1);
-  for (const wrap of [2 ** 31, 2 ** 32])
-    for (const capacityBytes of [64, 256, 4096])
-      for (const distance of [0, 8, 64, 1024]) {
-        const rig = new Rig({ capacityBytes, start: wrap - distance - capacityBytes });
-        const from = rig.producer.tail;
-        play(t, rig, random, 3000);
-        const passed = wrap === 2 ** 32 ? rig.producer.tail < from : rig.producer.tail > wrap;
-        t.ok(passed, `from ${from} to ${rig.producer.tail}`);
-      }
+  for (const capacityBytes of [64, 256, 4096])
+    for (const distance of [0, 8, 64, 1024]) {
+      const rig = new Rig({ capacityBytes, start: WRAP - distance - capacityBytes });
+      const from = rig.producer.tail;
+      play(t, rig, random, 3000);
+      t.ok(rig.producer.tail < from, `from ${from} to ${rig.producer.tail}`);
+    }
 });
 
 t.test('a ring that is full at the wrap is full, not empty', async (t) => {
-  for (const wrap of [2 ** 31, 2 ** 32]) {
-    const rig = new Rig({ capacityBytes: 64, start: wrap - 64 });
-    const consumer = rig.consumer(0);
-    t.ok(rig.put(pattern(56, 1)));
-    t.equal(rig.producer.tail, wrap % 2 ** 32);
-    t.equal(consumer.backlogBytes, 64);
-    t.equal(rig.producer.tryClaim(1, 1), -1);
-    t.same(rig.take(consumer), pattern(56, 1));
-    t.ok(rig.put(pattern(56, 2)));
-    t.same(rig.take(consumer), pattern(56, 2));
-  }
+  const rig = new Rig({ capacityBytes: 64, start: WRAP - 64 });
+  const consumer = rig.consumer(0);
+  t.ok(rig.put(pattern(56, 1)));
+  t.equal(rig.producer.tail, 0);
+  t.equal(consumer.backlogBytes, 64);
+  t.equal(rig.producer.tryClaim(1, 1), -1);
+  t.same(rig.take(consumer), pattern(56, 1));
+  t.ok(rig.put(pattern(56, 2)));
+  t.same(rig.take(consumer), pattern(56, 2));
 });

@@ -24,7 +24,7 @@ export interface RigOptions {
   readonly capacityBytes: number;
   /** All of the capacity when absent. */
   readonly softBytes?: number;
-  /** Tail and heads at the beginning; a multiple of 8 below 2^32. */
+  /** Tail and heads at the beginning; a multiple of 8 below 2^30. */
   readonly start?: number;
   /** Consumers that are active from the beginning. */
   readonly active?: readonly number[];
@@ -54,9 +54,9 @@ export class Rig {
     this.words = new Int32Array(this.memory.buffer);
     this.bytes = new Uint8Array(this.memory.buffer);
     for (const [from, to] of this.#outside()) this.bytes.fill(CANARY, from, to);
-    this.words[Word.tail] = start | 0;
+    this.words[Word.tail] = start;
     for (let consumer = 0; consumer < CONSUMER_COUNT; consumer++)
-      this.words[consumerBase(consumer) + ConsumerWord.head] = start | 0;
+      this.words[consumerBase(consumer) + ConsumerWord.head] = start;
     for (const consumer of active) this.words[consumerBase(consumer) + ConsumerWord.state] = ConsumerState.active;
     this.producer = new RingProducer(this.memory, { capacityBytes, softBytes }, doorbells);
     this.#producerDoorbell = producerDoorbell;
