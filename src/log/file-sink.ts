@@ -237,6 +237,11 @@ export class FileSink {
   }
 
   #put(memory: Uint8Array, offset: number, length: number): number {
+    const { fileMaxBytes, globalMaxBytes } = this.#parts.limits;
+    const size = this.#state[DriverField.sizeBytes] ?? 0;
+    const total = this.#state[DriverField.totalBytes] ?? 0;
+    if (size + length <= fileMaxBytes && total + length <= globalMaxBytes)
+      return this.#writeOut(memory, offset, length); // far from all limits, as most of the time
     const allowed = this.#withinGlobal(memory, offset, offset + length);
     if (allowed === offset) {
       this.#parts.counters.beyondLimitBytes += length;

@@ -37,6 +37,7 @@ export interface ChunkProducer {
   tryClaim(wantBytes: number, leastBytes: number): number;
   readonly claimedBytes: number;
   commit(usedBytes: number, stream: number, quietly?: boolean): void;
+  tryClaimAlone(wantBytes: number): number;
   tryRewind(): boolean;
   unlimit(): void;
   admitConsumers(): void;
@@ -96,6 +97,8 @@ export class Pump {
   #sources: Source[] = [];
   /** (fd, events | revents << 16) pairs: the doorbell, the sources, then what stalled drivers wait for. */
   #pollSet: Int32Array<ArrayBuffer>;
+  /** It is filled in for a calm wait: nothing of it has to be written before the next one (poll(2) writes all its answers). */
+  #pollSetCalm = false;
   readonly #request: PollRequest = { set: new Int32Array(0), count: 0, timeoutMs: 0 };
   #ending: Extract<ToLogWorker, { kind: 'end' }> | undefined;
   /** A claim failed: nothing is read until a consumer has released something. */
@@ -155,6 +158,21 @@ export class Pump {
 
   /** Fills the next request in. @returns false when there is space again after all: then there is nothing to wait for. */
   #prepare(calm: boolean): boolean {
+    if (!calm || !this.#pollSetCalm) this.#fillPollSet(calm);
+    if (this.#full) {
+      this.#parts.declareSleep();
+      // Space may have come before the flag was seen: look once more.
+      if (this.#parts.producer.tryClaim(READ_BYTES, LEAST_READ_BYTES) !== -1) {
+        this.#full = false;
+        this.#parts.declareAwake();
+        return false;
+      }
+    }
+    this.#request.timeoutMs = calm ? (this.#parts.rest?.timeoutMs() ?? -1) : this.#timeoutMs();
+    return true;
+  }
+
+  #fillPollSet(calm: boolean): void {
     const set = this.#pollSet;
     set[0] = this.#parts.doorbell.fd;
     set[1] = POLLIN;
@@ -170,19 +188,9 @@ export class Pump {
       set[first + 2 * i] = slot === undefined || calm ? -1 : this.#feed.waitFd(slot);
       set[first + 2 * i + 1] = POLLOUT;
     }
-    if (this.#full) {
-      this.#parts.declareSleep();
-      // Space may have come before the flag was seen: look once more.
-      if (this.#parts.producer.tryClaim(READ_BYTES, LEAST_READ_BYTES) !== -1) {
-        this.#full = false;
-        this.#parts.declareAwake();
-        return false;
-      }
-    }
     this.#request.set = set;
     this.#request.count = set.length / 2;
-    this.#request.timeoutMs = calm ? (this.#parts.rest?.timeoutMs() ?? -1) : this.#timeoutMs();
-    return true;
+    this.#pollSetCalm = calm;
   }
 
   #ready(slot: number): boolean {
@@ -205,6 +213,7 @@ export class Pump {
   #begin(sources: readonly SourcePlan[]): void {
     this.#sources = sources.map(({ fd, stream, terminal }) => ({ fd, stream, terminal, hungUp: false }));
     this.#pollSet = new Int32Array(2 * (1 + this.#sources.length + this.#feed.drivers.length));
+    this.#pollSetCalm = false;
   }
 
   /** A held partial line is written as soon as nothing follows it; a terminal without a user is looked at again. */
@@ -257,11 +266,8 @@ export class Pump {
   /** One read of at most `leftBytes` through to the drivers. The caller goes on reading after a full one, up to `leftBytes`. */
   #readOnce(source: Source, leftBytes: number): 'full' | 'short' | 'empty' | 'blocked' {
     const { producer, sys, counters, clients } = this.#parts;
-    this.#feed.limit(this.#ending === undefined ? this.#parts.keepBytes : Number.POSITIVE_INFINITY);
-    const alone = producer.tryRewind();
-    if (alone) this.#feed.all(); // passes the padding: nothing else is there
-    const wantBytes = Math.min(leftBytes, alone ? READ_ALONE_BYTES : READ_BYTES);
-    const offset = producer.tryClaim(wantBytes, Math.min(wantBytes, LEAST_READ_BYTES));
+    let offset = producer.tryClaimAlone(Math.min(leftBytes, READ_ALONE_BYTES));
+    if (offset === -1) offset = this.#claim(leftBytes);
     if (offset === -1) {
       this.#full = true;
       return 'blocked';
@@ -282,6 +288,16 @@ export class Pump {
       this.#settle(source.stream, false);
     } else if (result !== EAGAIN) this.#end(source, result);
     return 'empty';
+  }
+
+  /** Makes room for one read of at most `leftBytes`, as far as may be. @returns as RingProducer.tryClaim. */
+  #claim(leftBytes: number): number {
+    const { producer, keepBytes } = this.#parts;
+    this.#feed.limit(this.#ending === undefined ? keepBytes : Number.POSITIVE_INFINITY);
+    const alone = producer.tryRewind();
+    if (alone) this.#feed.all(); // passes the padding: nothing else is there
+    const wantBytes = Math.min(leftBytes, alone ? READ_ALONE_BYTES : READ_BYTES);
+    return producer.tryClaim(wantBytes, Math.min(wantBytes, LEAST_READ_BYTES));
   }
 
   /** Everything that was written before the container's end is in the pipe now: that much is read, and no more, so that
@@ -314,6 +330,7 @@ export class Pump {
   #close(source: Source): void {
     if (source.fd === -1) return;
     source.fd = -1;
+    this.#pollSetCalm = false;
   }
 
   /** @param last whether nothing ever follows */

@@ -75,10 +75,12 @@ export class RecordFile implements LogDriver {
     const lane = this.#of(stream);
     const { format, counters, state } = this.#parts;
     // What the other stream could not write yet stands before this in the file.
-    if (!this.#flush(this.#other(lane))) return false;
+    const other = this.#other(lane);
+    const otherHolds = this.#words[other.words + FormatField.out / 4] !== other.outStart;
+    if (otherHolds && !this.#flush(other)) return false;
     format.begin(lane);
     const recordsWord = lane.words + FormatField.records / 4;
-    for (let taken = state[DriverField.takenBytes] ?? 0; taken < length; ) {
+    for (let taken = (state[DriverField.takenBytes] ?? 0) | 0; taken < length; ) {
       const more = format.format(lane, offset + taken, length - taken);
       taken += more;
       state[DriverField.takenBytes] = taken;
@@ -177,7 +179,7 @@ export class RecordFile implements LogDriver {
       if (first !== lane && !this.#flush(first)) return false;
     }
     const closedEnd = this.#closedEnd(lane);
-    for (let from = lane.outStart + (state[lane.doneField] ?? 0); from < closedEnd; ) {
+    for (let from = lane.outStart + ((state[lane.doneField] ?? 0) | 0); from < closedEnd; ) {
       if (!sink.stalled) state[DriverField.writingLane] = lane.doneField;
       from += sink.write(this.#bytes, from, closedEnd - from);
       state[lane.doneField] = from - lane.outStart;

@@ -4,20 +4,18 @@
  * offset changes at a multiple of 15 minutes UTC (tz database). Runs on the log thread; no allocation a batch.
  */
 
+import { PREFIX_BYTES } from '../kernel/layout.ts';
 import { CLOCK_REALTIME } from '../native/constants.ts';
 import type { Sys } from '../native/sys.ts';
 import { STDERR, STDOUT, type Stream } from '../proto/stream.ts';
 
 const QUARTER_SECONDS = 900;
 const FRACTION_AT = 20;
-const OFFSET_AT = 29;
 const STREAM_AT = 35;
 const ZERO = 0x30;
 
-const STREAM_TEXT: Readonly<Record<Stream, Uint8Array>> = {
-  [STDOUT]: new TextEncoder().encode(' stdout F '),
-  [STDERR]: new TextEncoder().encode(' stderr F '),
-};
+/** What stands behind the time. */
+const STREAM_TEXT: Readonly<Record<Stream, string>> = { [STDOUT]: ' stdout F ', [STDERR]: ' stderr F ' };
 
 /** Minutes east of UTC at a time. */
 export type OffsetAt = (epochMs: number) => number;
@@ -28,8 +26,9 @@ export class Timestamp {
   readonly #sys: Sys;
   readonly #offsetAt: OffsetAt;
   readonly #now = new Float64Array(2);
-  /** The 35 characters of the current second; the fraction's digits are replaced each time. */
-  readonly #text = new Uint8Array(STREAM_AT);
+  /** What records of the current second begin with; the fraction's digits are replaced each time. */
+  readonly #stdout = begun(STDOUT);
+  readonly #stderr = begun(STDERR);
   #second = -1;
   #quarter = Number.NaN;
   #offsetMinutes = 0;
@@ -46,13 +45,13 @@ export class Timestamp {
     if (second !== this.#second) this.#enter(second);
     // Whole numbers throughout: V8's interpreter puts every other one into memory of its own.
     let rest = (this.#now[1] ?? 0) | 0;
+    const text = stream === STDOUT ? this.#stdout : this.#stderr;
     for (let digit = FRACTION_AT + 8; digit >= FRACTION_AT; digit--) {
       const last = rest % 10;
-      this.#text[digit] = ZERO + last;
+      text[digit] = ZERO + last;
       rest = (rest - last) / 10;
     }
-    memory.set(this.#text, at);
-    memory.set(STREAM_TEXT[stream], at + STREAM_AT);
+    memory.set(text, at);
   }
 
   /** Writes all but the fraction. */
@@ -67,9 +66,18 @@ export class Timestamp {
     const distance = Math.abs(this.#offsetMinutes);
     const offset = `${this.#offsetMinutes < 0 ? '-' : '+'}${two(Math.floor(distance / 60))}:${two(distance % 60)}`;
     const text = `${local}.000000000${offset}`;
-    for (let i = 0; i < STREAM_AT; i++) this.#text[i] = text.charCodeAt(i);
-    if (text.length !== OFFSET_AT + 6) throw new RangeError(`timestamp: ${text}`);
+    if (text.length !== STREAM_AT) throw new RangeError(`timestamp: ${text}`);
+    for (let i = 0; i < STREAM_AT; i++) {
+      this.#stdout[i] = text.charCodeAt(i);
+      this.#stderr[i] = text.charCodeAt(i);
+    }
   }
+}
+
+function begun(stream: Stream): Uint8Array {
+  const bytes = new Uint8Array(PREFIX_BYTES);
+  bytes.set(new TextEncoder().encode(STREAM_TEXT[stream]), STREAM_AT);
+  return bytes;
 }
 
 function two(value: number): string {

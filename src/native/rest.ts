@@ -21,6 +21,8 @@ export class Rest {
   /** When it is due; Infinity = not before there was work. */
   #atMs: number;
   #latestMs: number;
+  /** When it last looked at the clock. */
+  #seenMs: number;
   #workedBytes = 0;
   /** Work at the last rest, and when {@link #latestMs} was set. */
   #restedBytes = 0;
@@ -29,8 +31,9 @@ export class Rest {
   /** @param now a clock that only goes forward, ms */
   constructor(now: () => number) {
     this.#now = now;
-    this.#atMs = now() + QUIET_MS;
-    this.#latestMs = now() + LATEST_MS;
+    this.#seenMs = now();
+    this.#atMs = this.#seenMs + QUIET_MS;
+    this.#latestMs = this.#seenMs + LATEST_MS;
   }
 
   /**
@@ -40,6 +43,7 @@ export class Rest {
   due(workedBytes: number): boolean {
     if (this.#atMs === Number.POSITIVE_INFINITY && workedBytes - this.#restedBytes < WORTH_BYTES) return false;
     const nowMs = this.#now();
+    this.#seenMs = nowMs;
     if (workedBytes !== this.#workedBytes) this.#worked(workedBytes, nowMs);
     if (nowMs < this.#atMs) return false;
     this.#restedBytes = workedBytes;
@@ -47,9 +51,9 @@ export class Rest {
     return true;
   }
 
-  /** How long a poll may last; -1 = for ever. */
+  /** How long a poll may last, since {@link due} was asked; -1 = for ever. The clock was read then: a line needs no second look. */
   timeoutMs(): number {
-    return this.#atMs === Number.POSITIVE_INFINITY ? -1 : Math.max(Math.ceil(this.#atMs - this.#now()), 0);
+    return this.#atMs === Number.POSITIVE_INFINITY ? -1 : Math.max(Math.ceil(this.#atMs - this.#seenMs), 0);
   }
 
   #worked(workedBytes: number, nowMs: number): void {

@@ -115,8 +115,9 @@ export class RingConsumer {
   /** Gives everything before `position` back to the producer. */
   releaseTo(position: number): void {
     if (position === this.#head) return;
-    this.#advanceTo(position);
-    this.#wakeProducer();
+    this.#head = position;
+    Atomics.store(this.#words, this.#base + ConsumerWord.head, position);
+    if (this.#producerDoorbell) this.#wakeProducer();
   }
 
   /** Where the producer is: a reader that starts now sees what comes after. */
@@ -150,11 +151,6 @@ export class RingConsumer {
   /** Index of the word in which this consumer says that it sleeps. */
   get sleepsWord(): number {
     return this.#base + ConsumerWord.sleeps;
-  }
-
-  #advanceTo(position: number): void {
-    this.#head = position;
-    Atomics.store(this.#words, this.#base + ConsumerWord.head, this.#head);
   }
 
   #wakeProducer(): void {

@@ -6,6 +6,7 @@
 import { type Doorbell, ring } from './doorbell.ts';
 import {
   ALIGN_BYTES,
+  ATTACH_CONSUMER,
   CONSUMER_COUNT,
   CONTROL_OFFSET,
   ConsumerState,
@@ -20,6 +21,13 @@ import {
   recordBytes,
   Word,
 } from './layout.ts';
+
+/** So much of the ring is used before it is worth going back to its start: a page. */
+const REWIND_BYTES = 4096;
+
+const LOG_HEAD = consumerBase(LOG_CONSUMER) + ConsumerWord.head;
+const OTHER_STATE = consumerBase(ATTACH_CONSUMER) + ConsumerWord.state;
+if (CONSUMER_COUNT !== 2) throw new Error('ring: more readers than tryClaimAlone knows of');
 
 export class RingProducer {
   readonly #words: Int32Array;
@@ -79,6 +87,26 @@ export class RingProducer {
       contiguous = Math.min(free, this.#capacity);
     }
     this.#claimed = Math.min(wantBytes, contiguous - HEADER_BYTES);
+    return RING_OFFSET + index + HEADER_BYTES;
+  }
+
+  /**
+   * As {@link tryClaim}, in few steps, while the log thread alone reads and has read everything: what a line takes, most of
+   * the time. At least a quarter of the ring is there then.
+   * @returns -1 also when that is not so, or when it is time to go back to the ring's start: then {@link tryRewind}.
+   */
+  tryClaimAlone(wantBytes: number): number {
+    const index = this.#tail & (this.#capacity - 1);
+    const room = this.#capacity - index - HEADER_BYTES;
+    if (
+      index >= REWIND_BYTES ||
+      room < this.#capacity >> 2 ||
+      Atomics.load(this.#words, LOG_HEAD) !== this.#tail ||
+      Atomics.load(this.#words, OTHER_STATE) !== ConsumerState.absent
+    )
+      return -1;
+    this.#lapRest = 0;
+    this.#claimed = Math.min(wantBytes, room, this.#limit - HEADER_BYTES);
     return RING_OFFSET + index + HEADER_BYTES;
   }
 

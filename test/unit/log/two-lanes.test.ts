@@ -1,6 +1,6 @@
 /** A record that a full FIFO has cut is finished before the other stream has its turn. */
-import { closeSync, constants, mkdtempSync, openSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { closeSync, mkdtempSync, constants as open, openSync, rmSync } from 'node:fs';
+import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { ownDriverState } from '../../../src/log/driver-state.ts';
@@ -12,6 +12,7 @@ import { F_SETPIPE_SZ } from '../../../src/native/constants.ts';
 import { sys } from '../../../src/native/sys.ts';
 import { STDERR, STDOUT } from '../../../src/proto/stream.ts';
 import { outputOffset } from '../../../src/ring/layout.ts';
+import { realSysBut } from '../native/fake-sys.ts';
 import { DriverRig } from './driver-rig.ts';
 import { fileSink } from './sink-rig.ts';
 
@@ -21,7 +22,7 @@ t.test('a prompt that is settled while a FIFO holds the beginning of a stderr re
   t.teardown(() => rmSync(dir, { recursive: true }));
   const path = join(dir, 'fifo');
   t.equal(sys.mkfifo(path, 0o600), 0);
-  const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  const reader = openSync(path, open.O_RDONLY | open.O_NONBLOCK);
   t.teardown(() => closeSync(reader));
   const fd = openLog(path);
   sys.fcntl(fd, F_SETPIPE_SZ, 4096);
@@ -64,4 +65,19 @@ t.test('a prompt that is settled while a FIFO holds the beginning of a stderr re
   t.match(records[1], /^\S+ stdout P prompt> $/);
   t.same(records.slice(2), ['']);
   t.same(rig.complaints.lines, []);
+});
+
+t.test('what one stream says waits for what the other could not write before it', async (t) => {
+  const rig = new DriverRig(t);
+  let full = true;
+  rig.driver.close();
+  rig.calls = { sys: realSysBut({ write: (...call) => (full ? -constants.errno.ENOSPC : sys.write(...call)) }) };
+  rig.driver = rig.takeOver();
+  t.equal(rig.consume(STDOUT, Buffer.from('a\n')), true, 'kept, for later');
+  t.equal(rig.driver.stalled, true);
+  t.equal(rig.consume(STDERR, Buffer.from('b\n')), false, 'not taken: it stays in the ring');
+  full = false;
+  rig.driver.retry();
+  t.equal(rig.consume(STDERR, Buffer.from('b\n')), true);
+  t.match(rig.content.toString(), /F a\n.* stderr F b\n$/);
 });

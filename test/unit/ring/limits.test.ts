@@ -74,3 +74,81 @@ t.test('at the start there is nothing to go back over: no padding', async (t) =>
   t.equal(rig.producer.tryRewind(), true);
   t.equal(rig.producer.tail, SMALL.capacityBytes, 'once is enough');
 });
+
+const PAGE_BYTES = 4096;
+const LARGE = { capacityBytes: 65536, softBytes: 32768 };
+
+t.test(
+  'records of a log thread that reads alone lie one behind the other for a page, then from the start again',
+  async (t) => {
+    const rig = new Rig(LARGE);
+    const { producer } = rig;
+    const consumer = rig.consumer(0);
+    const beyond = rig.bytes.subarray(RING_OFFSET + PAGE_BYTES + 2 * 48, RING_OFFSET + LARGE.capacityBytes);
+    beyond.fill(0x11);
+    let atStart = 0;
+    for (let i = 0; i < 1000; i++) {
+      let offset = producer.tryClaimAlone(40);
+      if (offset === -1) {
+        atStart++;
+        t.ok(producer.tryRewind(), `round ${i}`);
+        if (consumer.next()) t.fail(`round ${i}: a record where there is only padding`);
+        offset = producer.tryClaim(40, 40);
+        if (offset !== RING_OFFSET + HEADER_BYTES) t.fail(`round ${i}: not at the start`);
+      }
+      if (producer.claimedBytes !== 40) t.fail(`round ${i}: claimed ${producer.claimedBytes}`);
+      rig.bytes.set(pattern(40, i), offset);
+      producer.commit(40, 2);
+      if (!rig.take(consumer)?.equals(pattern(40, i))) t.fail(`round ${i}: another record`);
+    }
+    t.equal(atStart, Math.floor(1000 / Math.ceil(PAGE_BYTES / 48)), 'once a page');
+    t.ok(
+      beyond.every((byte) => byte === 0x11),
+      'memory beyond is never touched',
+    );
+  },
+);
+
+t.test('a claim of who reads alone keeps to the soft limit, and to the lap', async (t) => {
+  const rig = new Rig(LARGE);
+  t.equal(rig.producer.tryClaimAlone(10 ** 9), RING_OFFSET + HEADER_BYTES);
+  t.equal(rig.producer.claimedBytes, LARGE.softBytes - HEADER_BYTES);
+  rig.producer.commit(0, 2);
+  rig.producer.unlimit();
+  rig.put(pattern(24, 1));
+  rig.take(rig.consumer(0));
+  rig.producer.tryClaimAlone(10 ** 9);
+  t.equal(rig.producer.claimedBytes, LARGE.capacityBytes - 32 - HEADER_BYTES);
+});
+
+t.test('nobody claims alone while a record is unread or another consumer is there, or wants in', async (t) => {
+  const lagging = new Rig(LARGE);
+  lagging.put(pattern(56, 1));
+  t.equal(lagging.producer.tryClaimAlone(1), -1, 'a record is unread');
+  lagging.take(lagging.consumer(0));
+  t.not(lagging.producer.tryClaimAlone(1), -1, 'and now it is read');
+  const active = new Rig({ ...LARGE, active: [0, 1] });
+  t.equal(active.producer.tryClaimAlone(1), -1, 'somebody is in');
+  const wanted = new Rig(LARGE);
+  wanted.consumer(1).request();
+  t.equal(wanted.producer.tryClaimAlone(1), -1, 'somebody wants in');
+  wanted.producer.tryClaim(1, 1);
+  t.ok(wanted.consumer(1).active, 'and is let in by the other claim');
+  wanted.consumer(1).leave();
+  t.not(wanted.producer.tryClaimAlone(1), -1);
+});
+
+t.test('a ring whose lap ends soon after a page is not claimed from that way', async (t) => {
+  for (const capacityBytes of [64, 1024, 4096]) {
+    const rig = new Rig({ capacityBytes });
+    const consumer = rig.consumer(0);
+    for (let i = 0; i < 3 * capacityBytes; i += 8) {
+      if (rig.producer.tryClaimAlone(1) !== -1 && rig.producer.claimedBytes < 1) t.fail(`nothing at ${i}`);
+      const index = rig.producer.tail % capacityBytes;
+      const claims = rig.producer.tryClaimAlone(10 ** 9) !== -1;
+      t.equal(claims, capacityBytes - index - HEADER_BYTES >= capacityBytes / 4, `index ${index} of ${capacityBytes}`);
+      if (!rig.put(pattern(1, i))) t.fail(`full at ${i}`);
+      rig.take(consumer);
+    }
+  }
+});
