@@ -380,14 +380,21 @@ static napi_value sys_fstatat(napi_env env, napi_callback_info info)
 
 /* ---- waiting --------------------------------------------------------------------------------------------------- */
 
-/* poll(pollfds: Int32Array of {fd, events | revents << 16}, count, timeoutMs) */
+/* ppoll(pollfds: Int32Array of {fd, events | revents << 16}, count, timeoutMs, which may have a fraction; below 0 = for ever) */
 static napi_value sys_poll(napi_env env, napi_callback_info info)
 {
 	struct args a = get_args(env, info);
 	struct bytes set = arg_bytes(&a, 0);
-	int count = arg_int(&a, 1), timeout = arg_int(&a, 2);
-	REFUSE_IF(env, a.bad || count < 0 || (size_t)count > set.length / sizeof(struct pollfd));
-	ANSWER(env, poll((struct pollfd *)(void *)set.data, (nfds_t)count, timeout));
+	int count = arg_int(&a, 1);
+	double timeout = arg_double(&a, 2);
+	/* Not above what poll(2) takes; NaN neither. */
+	REFUSE_IF(env, a.bad || count < 0 || (size_t)count > set.length / sizeof(struct pollfd) || !(timeout <= INT32_MAX));
+	struct timespec limit = {0, 0};
+	if (timeout > 0) {
+		limit.tv_sec = (time_t)(timeout / 1000);
+		limit.tv_nsec = (long)((timeout - (double)limit.tv_sec * 1000) * 1000000);
+	}
+	ANSWER(env, ppoll((struct pollfd *)(void *)set.data, (nfds_t)count, timeout < 0 ? NULL : &limit, NULL));
 }
 
 /* eventfd(initial, flags) */

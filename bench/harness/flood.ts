@@ -28,6 +28,8 @@ export interface Load {
   readonly both?: boolean;
   /** Bytes of one write(2) of the container; 64 KiB by default. */
   readonly chunkBytes?: number;
+  /** Microseconds from one of these writes to the next; as fast as they go by default. */
+  readonly everyUs?: number;
   /** The value of --log-path; a k8s-file by default. */
   readonly log?: (logPath: string) => string;
   /** How the log is verified; `none`: there is no log. */
@@ -143,9 +145,10 @@ export async function floodMonitor(
  */
 export async function flood(monitor: Monitor, load: Load, least: number, atNs = 0) {
   const chunk = load.chunkBytes === undefined ? '' : ` chunk=${load.chunkBytes}`;
+  const every = load.everyUs === undefined ? '' : ` every=${load.everyUs * 1000}`;
   const both = load.both === true ? ' both=1' : '';
   const at = atNs === 0 ? '' : ` at=${atNs}`;
-  const command = `write line=${specOf(load)} total=${streamBytes(load)}${chunk}${both}${at}`;
+  const command = `write line=${specOf(load)} total=${streamBytes(load)}${chunk}${every}${both}${at}`;
   const limitMs = writeLimitMs + load.payloadMB * limitMsPerMB;
   const written = await monitor.container.request(command, limitMs);
   const watch = `watch min=${least} quiet=${quietMs} stall=${stallMs} path=${monitor.logPath}`;

@@ -27,7 +27,7 @@ static void generate(const char *line, const char *total, int fd, int64_t *first
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (pattern_init(&pattern, line, PATTERN_CHUNK_BYTES) < 0) _exit(1);
   *first_ns = monotonic_ns();
-  _exit(pattern_write(&pattern, fd, strtoull(total, NULL, 10), PATTERN_CHUNK_BYTES) < 0);
+  _exit(pattern_write(&pattern, fd, strtoull(total, NULL, 10), PATTERN_CHUNK_BYTES, 0) < 0);
 }
 
 int main(int argc, char **argv) {

@@ -4,9 +4,9 @@
  * measures is the monitor. The container ends when the bench does (end of file on the socket).
  *
  * Commands, one a line, `name key=value ...` (a path comes last and takes the rest of the line):
- *   write line=L total=N [chunk=C] [both=1] [at=NS]
- *                                           write N payload bytes (pattern.h), from that time on; reply: written first= last=
- *                                           cpu=
+ *   write line=L total=N [chunk=C] [every=NS] [both=1] [at=NS]
+ *                                           write N payload bytes (pattern.h), from that time on, in writes of C bytes, one
+ *                                           every NS ns; reply: written first= last= cpu=
  *                                           both: a child writes as much to stderr meanwhile
  *   watch min=S quiet=MS stall=MS path=P    wait for the pipe to be empty and P to be at least S bytes and to have
  *                                           stayed as it is for `quiet` ms (whatever its size: for `stall` ms);
@@ -72,6 +72,7 @@ static void write_payload(const char *command) {
     return;
   }
   const uint64_t total_bytes = number(command, "total", 0);
+  const int64_t every_ns = (int64_t)number(command, "every", 0);
   const int64_t at = (int64_t)number(command, "at", 0);
   const struct timespec start = {at / 1000000000, at % 1000000000};
   while (at > monotonic_ns()) clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &start, NULL);
@@ -79,8 +80,8 @@ static void write_payload(const char *command) {
   const int64_t first = monotonic_ns();
   const pid_t child = number(command, "both", 0) == 1 ? fork() : 0;
   if (child == 0 && number(command, "both", 0) == 1)
-    _exit(pattern_write(&pattern, STDERR_FILENO, total_bytes, chunk_bytes) < 0);
-  int result = child < 0 ? -1 : pattern_write(&pattern, STDOUT_FILENO, total_bytes, chunk_bytes);
+    _exit(pattern_write(&pattern, STDERR_FILENO, total_bytes, chunk_bytes, every_ns) < 0);
+  int result = child < 0 ? -1 : pattern_write(&pattern, STDOUT_FILENO, total_bytes, chunk_bytes, every_ns);
   int status = 0;
   if (child > 0 && (waitpid(child, &status, 0) < 0 || status != 0)) result = -1;
   const int64_t last = monotonic_ns();

@@ -95,10 +95,19 @@ static inline int write_all(int fd, const char *bytes, size_t length) {
   return 0;
 }
 
-/* Writes the first `total_bytes` of the payload in writes of `chunk_bytes`: 0, or -1 and errno. */
-static inline int pattern_write(const struct pattern *pattern, int fd, uint64_t total_bytes, size_t chunk_bytes) {
+/*
+ * Writes the first `total_bytes` of the payload in writes of `chunk_bytes`, one every `every_ns` if that is not 0 (the
+ * clock is watched meanwhile: a sleep takes 50 us more than it should): 0, or -1 and errno.
+ */
+static inline int pattern_write(const struct pattern *pattern, int fd, uint64_t total_bytes, size_t chunk_bytes,
+                                int64_t every_ns) {
   uint64_t offset = 0;
+  int64_t next = every_ns == 0 ? 0 : monotonic_ns();
   while (offset < total_bytes) {
+    if (every_ns != 0) {
+      while (monotonic_ns() < next) continue;
+      next += every_ns;
+    }
     const uint64_t left = total_bytes - offset;
     const size_t length = left < chunk_bytes ? (size_t)left : chunk_bytes;
     if (write_all(fd, pattern_at(pattern, offset), length) < 0) return -1;

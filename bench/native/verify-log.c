@@ -179,7 +179,7 @@ int main(int argc, char **argv) {
     perror("verify-log");
     return 2;
   }
-  if (dumps) return pattern_write(&pattern, STDOUT_FILENO, total, PATTERN_CHUNK_BYTES) < 0 ? 2 : 0;
+  if (dumps) return pattern_write(&pattern, STDOUT_FILENO, total, PATTERN_CHUNK_BYTES, 0) < 0 ? 2 : 0;
   if (map(argv[4], &log) < 0) {
     perror(argv[4]);
     return 2;

@@ -23,6 +23,7 @@ const others: readonly Load[] = [
   { variant: '1000, any bytes', lineBytes: 1000, payloadMB: 600, content: 'binary' },
   { variant: '100, stdout and stderr', lineBytes: 100, payloadMB: 200, both: true },
   { variant: '100, one write a line', lineBytes: 100, payloadMB: 60, chunkBytes: 100 },
+  { variant: '100, a line every 10 us', lineBytes: 100, payloadMB: 6, chunkBytes: 100, everyUs: 10 },
   { variant: '1000, no log', lineBytes: 1000, payloadMB: 600, log: () => 'none', format: 'none' },
 ];
 
@@ -45,7 +46,10 @@ export const throughput: Scenario = {
       const step = (side: Side): Step => ({
         variant: variantOf(load),
         subject: side,
-        expectedMs: 250 + scaled.payloadMB * (side === 'rival' ? 1.6 + 150 / load.lineBytes : 1 + 30 / load.lineBytes),
+        expectedMs:
+          250 +
+          (scaled.payloadMB * 1e3 * (load.everyUs ?? 0)) / load.lineBytes +
+          scaled.payloadMB * (side === 'rival' ? 1.6 + 150 / load.lineBytes : 1 + 30 / load.lineBytes),
         run: async () => [await floodMonitor(environment, side, scaled)],
       });
       const runs = interleave(step('rival'), step('ours'), pairs);

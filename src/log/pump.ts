@@ -5,13 +5,14 @@
  */
 
 import type { Diag } from '../diag/diag.ts';
-import { EAGAIN, EIO, POLLIN, POLLOUT } from '../native/constants.ts';
+import { EAGAIN, EIO, F_GETPIPE_SZ, POLLIN, POLLOUT } from '../native/constants.ts';
 import { earlier, type Rest } from '../native/rest.ts';
 import { type PollRequest, runSteps, type Steps } from '../native/steps.ts';
 import type { Sys } from '../native/sys.ts';
 import type { LogCounters, Source as SourcePlan, ToLogWorker } from '../proto/log-messages.ts';
 import type { Stream } from '../proto/stream.ts';
 import { type ChunkCursor, Feed, type PumpDriver } from './feed.ts';
+import { PAUSE_MS, Pace, ROOMY_BYTES } from './pace.ts';
 
 export type { ChunkCursor, PumpDriver } from './feed.ts';
 
@@ -83,6 +84,8 @@ export interface PumpParts {
 interface Source {
   readonly stream: Stream;
   readonly terminal: boolean;
+  /** A pipe that holds what comes while nobody reads it for a moment (./pace.ts). */
+  readonly roomy: boolean;
   /** Nobody has the terminal open: it is polled now and then, or poll would return at once. */
   hungUp: boolean;
   /** -1 once it has ended; poll(2) passes over it then. */
@@ -103,11 +106,20 @@ export class Pump {
   #ending: Extract<ToLogWorker, { kind: 'end' }> | undefined;
   /** A claim failed: nothing is read until a consumer has released something. */
   #full = false;
+  readonly #pace: Pace;
+  /** The sources are left alone for a moment, so that more comes together. */
+  #pausing = false;
+  /** Whether the last claim was made with nobody but the log thread reading, and nothing in the ring. */
+  #alone = false;
+  /** Who was read last, and the bytes of all reads by then. */
+  #pacedSource: Source | undefined;
+  #pacedBytes = 0;
 
   constructor(parts: PumpParts) {
     this.#parts = parts;
     this.#feed = new Feed(parts.diag, parts.bytes, parts.cursor, parts.drivers);
     this.#now = parts.now ?? (() => performance.now());
+    this.#pace = new Pace(this.#now);
     this.#pollSet = new Int32Array(2 * (1 + parts.drivers.length));
   }
 
@@ -124,6 +136,7 @@ export class Pump {
       const wasFull = this.#full;
       // Between two lines, most of the time: who wants nothing is asked once, and not for each thing that he may want.
       const calm = !wasFull && this.#feed.calm && !this.#hungUp();
+      const paused = this.#pausing;
       if (this.#prepare(calm)) {
         yield this.#request;
         if (wasFull) this.#parts.declareAwake();
@@ -135,8 +148,9 @@ export class Pump {
         this.#parts.producer.admitConsumers();
         this.#takeMessages();
       }
-      // While the ring was full the sources were not asked: whether more is there is not known yet.
-      if (!this.#full && !wasFull) this.#readAll(calm);
+      this.#pausing = false;
+      // While the ring was full, or in a pause, the sources were not asked: whether more is there is not known yet.
+      if (!this.#full && !wasFull && !paused) this.#readAll(calm);
       if (!this.#full && this.#parts.rest?.due(this.#parts.counters.readBytes) === true) this.#giveBack();
     }
     this.#parts.producer.unlimit();
@@ -158,7 +172,7 @@ export class Pump {
 
   /** Fills the next request in. @returns false when there is space again after all: then there is nothing to wait for. */
   #prepare(calm: boolean): boolean {
-    if (!calm || !this.#pollSetCalm) this.#fillPollSet(calm);
+    if (!calm || !this.#pollSetCalm || this.#pausing) this.#fillPollSet(calm);
     if (this.#full) {
       this.#parts.declareSleep();
       // Space may have come before the flag was seen: look once more.
@@ -168,7 +182,8 @@ export class Pump {
         return false;
       }
     }
-    this.#request.timeoutMs = calm ? (this.#parts.rest?.timeoutMs() ?? -1) : this.#timeoutMs();
+    if (this.#pausing) this.#request.timeoutMs = PAUSE_MS;
+    else this.#request.timeoutMs = calm ? (this.#parts.rest?.timeoutMs() ?? -1) : this.#timeoutMs();
     return true;
   }
 
@@ -178,7 +193,7 @@ export class Pump {
     set[1] = POLLIN;
     for (let i = 0; i < this.#sources.length; i++) {
       const source = this.#sources[i];
-      set[2 + 2 * i] = source === undefined || this.#full || source.hungUp ? -1 : source.fd;
+      set[2 + 2 * i] = source === undefined || this.#full || this.#pausing || source.hungUp ? -1 : source.fd;
       set[3 + 2 * i] = POLLIN;
     }
     const drivers = this.#feed.drivers;
@@ -190,7 +205,7 @@ export class Pump {
     }
     this.#request.set = set;
     this.#request.count = set.length / 2;
-    this.#pollSetCalm = calm;
+    this.#pollSetCalm = calm && !this.#pausing;
   }
 
   #ready(slot: number): boolean {
@@ -211,7 +226,10 @@ export class Pump {
   }
 
   #begin(sources: readonly SourcePlan[]): void {
-    this.#sources = sources.map(({ fd, stream, terminal }) => ({ fd, stream, terminal, hungUp: false }));
+    this.#sources = sources.map(({ fd, stream, terminal }) => {
+      const roomy = !terminal && this.#parts.sys.fcntl(fd, F_GETPIPE_SZ, 0) >= ROOMY_BYTES;
+      return { fd, stream, terminal, roomy, hungUp: false };
+    });
     this.#pollSet = new Int32Array(2 * (1 + this.#sources.length + this.#feed.drivers.length));
     this.#pollSetCalm = false;
   }
@@ -244,14 +262,36 @@ export class Pump {
 
   /** @param calm whether nothing was held before the wait, so that nothing can be settled by it */
   #readAll(calm: boolean): void {
+    let ready = 0;
+    let last: Source | undefined;
     for (let i = 0; i < this.#sources.length; i++) {
       const source = this.#sources[i];
       if (source === undefined) continue;
       // Also after each wait for something else: a read of a terminal that is still closed costs one system call.
       if (source.hungUp) source.hungUp = false;
-      else if (this.#ready(1 + i)) this.#readTurn(source);
-      else if (!calm) this.#settle(source.stream, false);
+      else if (this.#ready(1 + i)) {
+        this.#readTurn(source);
+        ready++;
+        last = source;
+      } else if (!calm) this.#settle(source.stream, false);
     }
+    if (last === undefined) return;
+    // One look for many lines: each function that a line takes is time (docs/adr/0052-the-worst-hundredth.md).
+    if (ready === 1 && last === this.#pacedSource && this.#pace.turnsLeft > 1) this.#pace.turnsLeft--;
+    else this.#paceAfter(last, ready);
+  }
+
+  /**
+   * Whether the sources are left alone for a moment now. Not when both streams say something: after a pause nobody can tell
+   * which said it first. Not when somebody reads the ring: what an attached client answers may be what the container waits for.
+   */
+  #paceAfter(source: Source, ready: number): void {
+    const bytes = this.#parts.counters.readBytes - this.#pacedBytes;
+    this.#pacedBytes += bytes;
+    const other = ready > 1 || source !== this.#pacedSource;
+    this.#pacedSource = source;
+    if (other || !source.roomy || !this.#alone || this.#full) this.#pace.reset();
+    else this.#pausing = this.#pace.pauses(bytes);
   }
 
   /** A read that filled its claim is likely to be followed by more: the next one needs no poll. */
@@ -267,6 +307,7 @@ export class Pump {
   #readOnce(source: Source, leftBytes: number): 'full' | 'short' | 'empty' | 'blocked' {
     const { producer, sys, counters, clients } = this.#parts;
     let offset = producer.tryClaimAlone(Math.min(leftBytes, READ_ALONE_BYTES));
+    this.#alone = offset !== -1;
     if (offset === -1) offset = this.#claim(leftBytes);
     if (offset === -1) {
       this.#full = true;
@@ -295,6 +336,7 @@ export class Pump {
     const { producer, keepBytes } = this.#parts;
     this.#feed.limit(this.#ending === undefined ? keepBytes : Number.POSITIVE_INFINITY);
     const alone = producer.tryRewind();
+    this.#alone = alone;
     if (alone) this.#feed.all(); // passes the padding: nothing else is there
     const wantBytes = Math.min(leftBytes, alone ? READ_ALONE_BYTES : READ_BYTES);
     return producer.tryClaim(wantBytes, Math.min(wantBytes, LEAST_READ_BYTES));

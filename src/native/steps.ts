@@ -12,7 +12,7 @@ export interface PollRequest {
   set: Int32Array<ArrayBuffer>;
   /** How many pairs of `set` count. */
   count: number;
-  /** -1 = until something is ready. */
+  /** -1 = until something is ready; a fraction counts. */
   timeoutMs: number;
 }
 
@@ -73,8 +73,7 @@ export class StepLoop {
       at += 2 * request.count;
       deadlineMs = Math.min(deadlineMs, each);
     }
-    const timeoutMs =
-      deadlineMs === Number.POSITIVE_INFINITY ? -1 : Math.ceil(Math.max(0, deadlineMs - performance.now()));
+    const timeoutMs = deadlineMs === Number.POSITIVE_INFINITY ? -1 : Math.max(0, deadlineMs - performance.now());
     const result = this.#sys.poll(set, count, timeoutMs);
     if (result < 0) throw new Error(`worker: poll: ${this.#sys.strerror(result)}`);
     const nowMs = performance.now();

@@ -72,7 +72,10 @@ export interface Sys {
   unlinkat(dirFd: number, path: string, flags: number): SysResult;
   /** fstatat(2): out[0] device, [1] inode, [2] mode, [3] links, [4] size. */
   fstatat(dirFd: number, path: string, flags: number, out: BigInt64Array): SysResult;
-  /** poll(2) on `count` pairs of (fd, events | revents << 16); -1 waits for ever. EINTR answers 0: the caller rechecks. */
+  /**
+   * ppoll(2) without a mask on `count` pairs of (fd, events | revents << 16); a timeout below 0 waits for ever, a fraction counts,
+   * to the nanosecond. EINTR answers 0: the caller rechecks.
+   */
   poll(set: Int32Array, count: number, timeoutMs: number): SysResult;
   eventfd(initial: number, flags: number): SysResult;
   /** inotify_init1(2): an fd that is readable when a watched file has changed. */

@@ -91,6 +91,8 @@ class Journal implements LogDriver {
 }
 
 export interface PumpRigOptions {
+  /** The clock by which reads are paced and sinks retried; absent = the real one. */
+  readonly now?: () => number;
   /** Absent: the pump never gives memory back, and sleeps at once. */
   readonly rest?: Rest;
   readonly onRest?: () => void;
@@ -124,6 +126,9 @@ export class PumpRig {
   afterPolls: (() => void) | undefined;
   /** How often the pump went to sleep without a limit. */
   sleeps = 0;
+  /** How often it left its sources alone for less than a millisecond, and what happens meanwhile. */
+  pauses = 0;
+  onPause: ((fds: readonly number[]) => void) | undefined;
   readonly #messages: ToLogWorker[] = [];
   readonly #pump: Pump;
   readonly #terminal: boolean;
@@ -212,6 +217,10 @@ export class PumpRig {
       const step = this.steps.shift();
       if (step) step();
       else this.end();
+    }
+    if (timeoutMs > 0 && timeoutMs < 1) {
+      this.pauses++;
+      this.onPause?.([...set.subarray(0, 2 * count)].filter((fd, index) => index % 2 === 0 && fd !== -1));
     }
     const result = sys.poll(set, count, timeoutMs < 0 ? SLEEP_LIMIT_MS : timeoutMs);
     this.afterPolls?.();

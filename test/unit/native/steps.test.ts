@@ -95,3 +95,21 @@ t.test('two hundred loops have room', async (t) => {
   t.equal(told.filter(Boolean).length, 200);
   for (const fd of [own, ...fds]) sys.close(fd);
 });
+
+t.test('a wait of less than a millisecond stays one among many loops', async (t) => {
+  const limits: number[] = [];
+  const poll: typeof sys.poll = (set, count, timeoutMs) => {
+    limits.push(timeoutMs);
+    return sys.poll(set, count, timeoutMs);
+  };
+  const loop = new StepLoop({ ...sys, poll });
+  const [own, a, b] = [bell(), bell(), bell()];
+  loop.add(waits(a, 1, 0.25, []), () => {});
+  loop.add(waits(b, 1, 60_000, []), () => {});
+  while (loop.size > 1) loop.turn(own);
+  t.ok(
+    limits.every((limit) => limit >= 0 && limit <= 0.25),
+    String(limits),
+  );
+  for (const fd of [own, a, b]) sys.close(fd);
+});

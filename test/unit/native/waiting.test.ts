@@ -48,6 +48,19 @@ t.test('poll waits as long as it was told', async (t) => {
   t.ok(performance.now() - from >= 29);
 });
 
+t.test('poll waits for less than a millisecond, too', async (t) => {
+  const nothing = new Int32Array(0);
+  const from = performance.now();
+  for (let i = 0; i < 20; i++) t.equal(sys.poll(nothing, 0, 0.25), 0);
+  const tookMs = performance.now() - from;
+  t.ok(tookMs >= 20 * 0.24, `${tookMs} ms`);
+  const before = performance.now();
+  t.equal(sys.poll(nothing, 0, 1.5), 0);
+  t.ok(performance.now() - before >= 1.49);
+  for (const timeoutMs of [Number.NaN, Number.POSITIVE_INFINITY, 2 ** 31])
+    t.equal(sys.poll(nothing, 0, timeoutMs), -EINVAL);
+});
+
 t.test('poll takes no more entries than there are', async (t) => {
   t.equal(sys.poll(Int32Array.of(0, 0), 2, 0), -EINVAL);
   t.equal(sys.poll(new Int32Array(3), 2, 0), -EINVAL);
