@@ -72,7 +72,7 @@ const common = {
     'import.meta.url': 'CONMON_BUNDLE_URL',
   },
   // Loaded when asked for, or optional parts of packages. node-pty looks for its addon beside its own files.
-  external: ['./threads.cjs', './piscina.cjs', './host.cjs', './help.cjs', '@napi-rs/nice', 'node-pty'],
+  external: ['./threads.cjs', './log.cjs', './piscina.cjs', './host.cjs', './help.cjs', '@napi-rs/nice', 'node-pty'],
   // The notices of what is bundled are in licences.txt.
   legalComments: 'none',
   metafile: true,
@@ -194,7 +194,7 @@ function recordCaches() {
     'module.exports={...module.exports,poll:(...values)=>{save();return poll(...values)}}};',
   ].join('');
   const aroundTask =
-    'const task=module.exports;module.exports=(input)=>{const result=task(input);for(const write of conmonCaches)write();return result};';
+    'const task=module.exports;module.exports=Object.assign((input)=>{const result=task(input);for(const write of conmonCaches)write();return result},task);';
   // A cache holds the name that its script was compiled under: not this machine's path. Whoever loads it gives its own.
   const recorder = (name, record) => stub(name, record).replace('filename:file', `filename:'${name}.js'`);
   const main = recorder('main', []).replace('script.runIn', `${save('main')}${keep}${atEnd}script.runIn`);
@@ -213,7 +213,8 @@ function recordCaches() {
       '#!/bin/sh',
       'run() { sleep 0.3; for i in 1 2; do',
       `[ "$verb" = create ] && [ -S ${tree}/run/conmon/warm-up ] && ${tree}/bin/conmon ${execArgs} --exec-process-spec ${runtime}`,
-      'done; echo out; echo err >&2; }',
+      // Quiet first, and then what a thread is started for.
+      'done; echo out; echo err >&2; sleep 0.1; yes | head -c 16000000; }',
       'for verb in "$@"; do case "$verb" in create | exec) break ;; esac; done',
       'while [ "$1" != --pid-file ]; do shift; done',
       'run & printf %s $! >"$2"',
@@ -272,8 +273,12 @@ const results = await Promise.all([
   ...Object.entries(SESSION_ENTRIES).map(([name, entry]) =>
     bundle(entry, `${out}/${name}.js`, {
       banner: { js: `(function(${PARAMETERS}){` },
-      // A worker's default export is what Piscina calls.
-      footer: { js: entry.startsWith('workers/') ? 'module.exports=module.exports.default;})' : '})' },
+      // A worker's default export is what Piscina calls; main may want the others.
+      footer: {
+        js: entry.startsWith('workers/')
+          ? 'module.exports=Object.assign(module.exports.default,module.exports);})'
+          : '})',
+      },
       plugins: entry.startsWith('node_modules/piscina/') ? [lateBuiltins] : [],
     }),
   ),

@@ -28,6 +28,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -376,6 +377,16 @@ static napi_value sys_fstatat(napi_env env, napi_callback_info info)
 		fields[4] = (int64_t)found.st_size;
 	}
 	ANSWER(env, result);
+}
+
+/* fstatfs(fd): f_type */
+static napi_value sys_fstatfs(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	int fd = arg_int(&a, 0);
+	struct statfs found = {0};
+	REFUSE_IF(env, a.bad);
+	ANSWER(env, fstatfs(fd, &found) < 0 ? -1 : (long)found.f_type);
 }
 
 /* ---- waiting --------------------------------------------------------------------------------------------------- */
@@ -1170,6 +1181,7 @@ NAPI_MODULE_INIT()
 		{"renameat2", sys_renameat2},
 		{"unlinkat", sys_unlinkat},
 		{"fstatat", sys_fstatat},
+		{"fstatfs", sys_fstatfs},
 		{"poll", sys_poll},
 		{"eventfd", sys_eventfd},
 		{"inotifyInit", sys_inotify_init},

@@ -6,16 +6,16 @@
 import { DirectSender } from '../src/attach/direct-sender.ts';
 import { Diag } from '../src/diag/diag.ts';
 import { type Kernel, loadKernel } from '../src/kernel/kernel.ts';
-import { newCounters } from '../src/log/counters.ts';
 import { createDriver } from '../src/log/drivers.ts';
+import type { SyncFile } from '../src/log/file-sink.ts';
 import { Pump, READ_BYTES } from '../src/log/pump.ts';
 import { giveMemoryBack } from '../src/native/garbage.ts';
-import { checkBuild } from '../src/native/libexec.ts';
+import { buildId, checkBuild } from '../src/native/libexec.ts';
 import { forgetPages, Rest } from '../src/native/rest.ts';
 import { runSteps, type Steps } from '../src/native/steps.ts';
 import { sys } from '../src/native/sys.ts';
 import type { Line, PortTask } from '../src/proto/line.ts';
-import type { FromLogWorker, LogCounters, LogTask, ToLogWorker } from '../src/proto/log-messages.ts';
+import type { FromLogWorker, LogResult, LogTask, ToLogWorker } from '../src/proto/log-messages.ts';
 import { Baton } from '../src/ring/baton.ts';
 import { RingConsumer } from '../src/ring/consumer.ts';
 import { Doorbell, declareAwake, declareSleep } from '../src/ring/doorbell.ts';
@@ -23,30 +23,42 @@ import { ATTACH_CONSUMER, CONSUMER_COUNT, LOG_CONSUMER, RING_OFFSET, Word } from
 import { RingProducer } from '../src/ring/producer.ts';
 import { portLine } from './port-line.ts';
 
-export default function run({ task, port }: PortTask<LogTask>): LogCounters {
-  checkBuild();
-  return runSteps(sys, logSteps(task, portLine(port), loadKernel(task.memory), giveMemoryBack));
+/** What this code was built from, for who runs it on a thread that it does not have to itself. */
+export const build: string = buildId;
+
+/** What differs where a loop does not have a thread to itself. */
+export interface LogWays {
+  /** Called when nothing has come for a while, to give back what is the thread's; absent = nothing is given back. */
+  readonly giveBack?: () => void;
+  /** How a log file is made durable at the end; absent = by waiting for it. */
+  readonly syncFile?: SyncFile;
+  /** Bytes of one stream that are read before others get their turn; absent = as many as a thread may. */
+  readonly turnBytes?: number;
 }
 
-/**
- * A task as steps, for a thread that runs several (./shared.ts). `kernel` works in the task's memory.
- * @param giveBack called when nothing has come for a while, to give back what is the thread's; absent = nothing is given back
- */
+/** Who wakes the loop does so by itself. */
+const NO_DOORBELL = { fd: -1, take: () => false };
+
+export default function run({ task, port }: PortTask<LogTask>): LogResult {
+  checkBuild();
+  return runSteps(sys, logSteps(task, portLine(port), loadKernel(task.memory), { giveBack: giveMemoryBack }));
+}
+
+/** A task as steps, for a thread that runs several (./shared.ts), and for main. `kernel` works in the task's memory. */
 export function* logSteps(
   task: LogTask,
   line: Line<ToLogWorker, FromLogWorker>,
   kernel: Kernel,
-  giveBack?: () => void,
-): Steps<LogCounters> {
-  const { memory, geometry } = task;
-  const counters = newCounters();
+  { giveBack, syncFile, turnBytes }: LogWays = {},
+): Steps<LogResult> {
+  const { memory, geometry, counters } = task;
   const diag = new Diag(sys, task.diag);
   const words = new Int32Array(memory.buffer);
-  const doorbell = new Doorbell(sys, task.doorbellFd);
+  const doorbell = task.doorbellFd === -1 ? NO_DOORBELL : new Doorbell(sys, task.doorbellFd);
   const doorbells = new Array<Doorbell | undefined>(CONSUMER_COUNT);
-  doorbells[ATTACH_CONSUMER] = new Doorbell(sys, task.attachDoorbellFd);
+  if (task.attachDoorbellFd !== -1) doorbells[ATTACH_CONSUMER] = new Doorbell(sys, task.attachDoorbellFd);
   const { limits, rotation } = task;
-  const parts = { sys, diag, memory, geometry, kernel, counters, limits, rotation };
+  const parts = { sys, diag, memory, geometry, kernel, counters, limits, rotation, syncFile };
   const drivers = task.targets.map((target, index) => createDriver(parts, target, index));
   const bytes = new Uint8Array(memory.buffer);
   const producer = new RingProducer(memory, geometry, doorbells);
@@ -68,6 +80,7 @@ export function* logSteps(
     keepBytes: geometry.softBytes - 2 * READ_BYTES,
     counters,
     doorbell,
+    ...(turnBytes !== undefined && { turnBytes }),
     declareSleep: () => declareSleep(words, Word.producerSleeps),
     declareAwake: () => declareAwake(words, Word.producerSleeps),
     onReopened: () => line.tell({ kind: 'reopened' }),
@@ -80,8 +93,11 @@ export function* logSteps(
       },
     }),
   });
-  yield* pump.steps();
-  pump.close(task.syncLog);
-  diag.close();
-  return counters;
+  try {
+    const left = yield* pump.steps();
+    if (!left) pump.close(task.syncLog);
+    return { counters, left };
+  } finally {
+    diag.close(); // also of a loop that somebody else goes on with
+  }
 }

@@ -75,17 +75,19 @@ function* outputSteps(
   onEnded: Parameters<StartOutput>[0],
   pool: (() => Pool) | undefined,
 ): OutputSteps {
-  const threaded = logs.length > 0;
-  if (threaded && pool === undefined) {
-    process.getBuiltinModule('node:worker_threads');
-    yield;
-  }
   const threads = require('./threads.cjs') as typeof import('../threads/index.ts');
-  if (threaded && pool === undefined) {
+  const onMain = threads.mayBeOnMain(sys, logs);
+  if (logs.length > 0 && pool === undefined) {
     yield;
-    threads.loadPiscina();
+    if (onMain) threads.loadLogCode();
+    else {
+      process.getBuiltinModule('node:worker_threads');
+      yield;
+      threads.loadPiscina();
+    }
     yield;
   }
+  const mainLogs = () => pool?.().mainLogs ?? new threads.MainLogs(sys, diag);
   const limits = {
     fileMaxBytes: options.logSizeMaxBytes ?? Number.POSITIVE_INFINITY,
     globalMaxBytes: options.logGlobalSizeMaxBytes ?? Number.POSITIVE_INFINITY,
@@ -96,6 +98,7 @@ function* outputSteps(
     rotation: rotationOf(options),
     syncLog: options.syncLog,
     diag: diagPlan(options),
+    mainLogs: onMain ? mainLogs : undefined,
   };
   const output = new threads.Output(sys, diag, plan, onEnded, pool?.());
   return {

@@ -31,6 +31,8 @@ export const DriverField = {
   fragmentBytes: 11,
   /** Sink: 1 while a new file is wanted and not yet there. */
   reopenWanted: 12,
+  /** Sink: 1 once something was written, so that there is something to make durable. */
+  written: 13,
   /** Loss: 1 while the sink cannot write; its negative errno; another one that came after it (0: none). */
   failing: 16,
   errno: 17,

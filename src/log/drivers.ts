@@ -8,7 +8,7 @@ import type { DriverTarget, JournaldTarget, LogCounters, RotationPlan, SizeLimit
 import { outputOffset, type RingGeometry } from '../ring/layout.ts';
 import { type DriverState, driverState } from './driver-state.ts';
 import type { PumpDriver } from './feed.ts';
-import { FileSink } from './file-sink.ts';
+import { FileSink, type SyncFile } from './file-sink.ts';
 import { Journald } from './journald.ts';
 import { JsonFormat } from './json-format.ts';
 import { K8sFormat } from './k8s-format.ts';
@@ -28,6 +28,8 @@ export interface DriverParts {
   readonly counters: LogCounters;
   readonly limits: SizeLimits;
   readonly rotation: RotationPlan;
+  /** How a log file is made durable; absent = by waiting for it. */
+  readonly syncFile?: SyncFile | undefined;
 }
 
 /** Driver number `index` of the session; it takes the target's fd over. */
@@ -46,12 +48,16 @@ export function createDriver(parts: DriverParts, target: DriverTarget, index: nu
 type FileTarget = Exclude<DriverTarget, JournaldTarget>;
 
 function recordFile(parts: DriverParts, target: FileTarget, index: number, state: DriverState, loss: Loss): RecordFile {
-  const { sys, diag, memory, counters, limits, rotation } = parts;
+  const { sys, diag, memory, counters, limits, rotation, syncFile } = parts;
   const format = recordFormat(parts, target);
   const { path, fd } = target;
   const notice = (text: string): Uint8Array => format.notice(text);
   const replaced = replacement(sys, path, rotation);
-  const sink = new FileSink({ sys, diag, counters, path, fd, limits, replacement: replaced, state, loss, notice });
+  const sink = new FileSink({
+    ...{ sys, diag, counters, path, fd, limits, state, loss, notice },
+    replacement: replaced,
+    ...(syncFile && { syncFile }),
+  });
   const bytes = new Uint8Array(memory.buffer);
   const forget = (from: number, to: number): void => forgetPages(sys, bytes, from, to);
   return new RecordFile({ memory, format, sink, counters, state, forget, ...places(parts, index) });

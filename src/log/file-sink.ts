@@ -28,6 +28,19 @@ export const UNLIMITED: SizeLimits = {
   globalMaxBytes: Number.POSITIVE_INFINITY,
 };
 
+/** Makes a file's data durable, now or later; `onDone` is called once, with what went wrong. The fd is the caller's. */
+export type SyncFile = (fd: number, onDone: (error: unknown) => void) => void;
+
+const syncNow: SyncFile = (fd, onDone) => {
+  try {
+    fsyncSync(fd);
+  } catch (error) {
+    onDone(error);
+    return;
+  }
+  onDone(undefined);
+};
+
 /** What a sink is made of; the caller wires it (workers/log.ts). */
 export interface FileSinkParts {
   readonly sys: Sys;
@@ -49,6 +62,8 @@ export interface FileSinkParts {
   readonly notice: (text: string) => Uint8Array;
   /** A clock that only goes forward, ms. */
   readonly now?: () => number;
+  /** Absent = fsync(2) at once. The sink is closed when it has been asked, and not when it is done. */
+  readonly syncFile?: SyncFile;
 }
 
 export class FileSink {
@@ -163,16 +178,16 @@ export class FileSink {
   }
 
   sync(): void {
-    const { diag, path } = this.#parts;
-    try {
-      fsyncSync(this.#fd);
-    } catch (error) {
+    const { diag, path, syncFile = syncNow } = this.#parts;
+    if (this.#state[DriverField.written] !== 1) return;
+    syncFile(this.#fd, (error) => {
+      if (error === undefined) return;
       // EINVAL: a FIFO or device, which has nothing to make durable (fsync(2)).
       const harmless = error instanceof Error && 'code' in error && (error.code === 'EINVAL' || error.code === 'EROFS');
       const text = `Failed to sync log file ${path}: ${failureText(error)}`;
       if (harmless) diag.debug(text);
       else diag.warn(text);
-    }
+    });
   }
 
   close(): void {
@@ -303,6 +318,7 @@ export class FileSink {
       this.#stall(begun, result);
       return 0;
     }
+    this.#state[DriverField.written] = 1;
     const written = begun + result;
     const whole = written === length ? length : memory.lastIndexOf(NEWLINE, offset + written - 1) + 1 - offset;
     const kept = Math.max(whole, 0);

@@ -68,6 +68,8 @@ export interface PumpParts {
   readonly now?: () => number;
   readonly counters: LogCounters;
   readonly doorbell: { readonly fd: number; take(): boolean };
+  /** What is read of one stream before the doorbell and the other stream get their turn. */
+  readonly turnBytes?: number;
   /** Says that the producer is about to sleep for want of space, so that a consumer which releases some rings. */
   declareSleep(): void;
   declareAwake(): void;
@@ -104,6 +106,7 @@ export class Pump {
   #pollSetCalm = false;
   readonly #request: PollRequest = { set: new Int32Array(0), count: 0, timeoutMs: 0 };
   #ending: Extract<ToLogWorker, { kind: 'end' }> | undefined;
+  #leaving = false;
   /** A claim failed: nothing is read until a consumer has released something. */
   #full = false;
   readonly #pace: Pace;
@@ -124,15 +127,16 @@ export class Pump {
   }
 
   /** Runs until main has said that the container is gone and what it left is written. Throws only for bugs. */
-  run(): void {
-    runSteps(this.#parts.sys, this.steps());
+  run(): boolean {
+    return runSteps(this.#parts.sys, this.steps());
   }
 
-  /** The same as steps, for a thread that runs several. */
-  *steps(): Steps<void> {
+  /** The same as steps, for a thread that runs several. @returns whether it was left: another one goes on, and this one is not closed. */
+  *steps(): Steps<boolean> {
     this.#feed.all(); // what a worker that died had read and not passed on
     this.#takeMessages();
     while (this.#ending === undefined) {
+      if (this.#leaving) return true;
       const wasFull = this.#full;
       // Between two lines, most of the time: who wants nothing is asked once, and not for each thing that he may want.
       const calm = !wasFull && this.#feed.calm && !this.#hungUp();
@@ -158,6 +162,7 @@ export class Pump {
     yield* this.#finish();
     for (const source of this.#sources) this.#close(source);
     this.#parts.producer.end();
+    return false;
   }
 
   #giveBack(): void {
@@ -216,6 +221,7 @@ export class Pump {
     for (let message = this.#parts.nextMessage(); message !== undefined; message = this.#parts.nextMessage()) {
       if (message.kind === 'begin') this.#begin(message.sources);
       else if (message.kind === 'reopen') this.#reopen();
+      else if (message.kind === 'leave') this.#leaving = this.#feed.calm;
       else this.#ending = message;
     }
   }
@@ -296,7 +302,7 @@ export class Pump {
 
   /** A read that filled its claim is likely to be followed by more: the next one needs no poll. */
   #readTurn(source: Source): void {
-    for (let left = TURN_BYTES; left > 0; ) {
+    for (let left = this.#parts.turnBytes ?? TURN_BYTES; left > 0; ) {
       const before = this.#parts.counters.readBytes;
       if (this.#readOnce(source, left) !== 'full') return;
       left -= this.#parts.counters.readBytes - before;

@@ -46,6 +46,7 @@ export const RESOLVE_NO_SYMLINKS = 0x4;
 export const RESOLVE_CACHED = 0x20;
 export const RENAME_NOREPLACE = 1;
 export const S_IFMT = 0o170000;
+export const S_IFREG = 0o100000;
 export const S_IFLNK = 0o120000;
 export const S_IWOTH = 0o002;
 export const O_NONBLOCK = 0o4000;

@@ -72,6 +72,8 @@ export interface Sys {
   unlinkat(dirFd: number, path: string, flags: number): SysResult;
   /** fstatat(2): out[0] device, [1] inode, [2] mode, [3] links, [4] size. */
   fstatat(dirFd: number, path: string, flags: number, out: BigInt64Array): SysResult;
+  /** fstatfs(2): f_type, what kind of file system it is on. */
+  fstatfs(fd: number): SysResult;
   /**
    * ppoll(2) without a mask on `count` pairs of (fd, events | revents << 16); a timeout below 0 waits for ever, a fraction counts,
    * to the nanosecond. EINTR answers 0: the caller rechecks.

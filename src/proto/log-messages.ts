@@ -58,9 +58,11 @@ export interface RotationPlan {
 export interface LogTask {
   readonly memory: WebAssembly.Memory;
   readonly geometry: RingGeometry;
-  /** eventfd that wakes the worker; stays main's to close. */
+  /** What was counted so far. A loop on main counts on in it; a thread has a copy. */
+  readonly counters: LogCounters;
+  /** eventfd that wakes the worker; stays main's to close. -1: it is not asked (a loop on main, without clients). */
   readonly doorbellFd: number;
-  /** eventfd that wakes the attach worker, whether there is one yet or not. */
+  /** eventfd that wakes the attach worker, whether there is one yet or not. -1: nobody can be there. */
   readonly attachDoorbellFd: number;
   readonly targets: readonly DriverTarget[];
   readonly limits: SizeLimits;
@@ -84,6 +86,8 @@ export type ToLogWorker =
   | { readonly kind: 'begin'; readonly sources: readonly Source[] }
   /** Make a new log file under the same path. */
   | { readonly kind: 'reopen' }
+  /** Little has come for long: leave the loop to another one, as a thread that dies does, but between two records. */
+  | { readonly kind: 'leave' }
   /** The container is gone. `drain`: read what is there, without waiting; else only flush what was read. Then end. */
   | { readonly kind: 'end'; readonly drain: boolean };
 
@@ -91,7 +95,14 @@ export type FromLogWorker =
   /** A `reopen` was carried out, or has failed and was reported. */
   { readonly kind: 'reopened' };
 
-/** The totals of one log worker, its task's result. */
+/** How a log loop has ended. */
+export interface LogResult {
+  readonly counters: LogCounters;
+  /** It was asked to leave: another one is to go on. */
+  readonly left: boolean;
+}
+
+/** The totals of one log worker. */
 export interface LogCounters {
   /** Bytes read from the container. */
   readBytes: number;

@@ -73,15 +73,16 @@ export class AttachWorker {
   /** Starts a thread, unless one runs: a client is in the backlog, and the ring was asked to keep records for it. */
   serve(): void {
     if (this.#running !== undefined || !this.usable) return;
+    const { own, attach } = this.#log.doorbells;
     const task: AttachTask = {
       memory: this.#log.memory,
       geometry: this.#log.geometry,
-      doorbellFd: this.#log.attachDoorbell.fd,
-      logDoorbellFd: this.#log.doorbell.fd,
+      doorbellFd: attach.fd,
+      logDoorbellFd: own.fd,
       ...this.#plan,
     };
     const running = this.#pool.run<AttachTask, ToAttachWorker, FromAttachWorker, AttachResult>('attach', task, {
-      doorbell: this.#log.attachDoorbell,
+      doorbell: attach,
       heard: () => this.#heard(),
     });
     this.#running = running;
@@ -144,7 +145,7 @@ export class AttachWorker {
   }
 
   #clearUp(): void {
-    const { memory, geometry, doorbell } = this.#log;
+    const { memory, geometry, doorbells } = this.#log;
     if (!new Baton(memory).tryWithdraw()) {
       setTimeout(() => this.#clearUp(), USED_LOOK_MS);
       return;
@@ -153,7 +154,7 @@ export class AttachWorker {
     const clientFds = new Int32Array(memory.buffer, CLIENT_FDS_OFFSET, CLIENT_FDS_COUNT);
     for (const fd of clientFds) if (fd !== 0) this.#sys.close(fd);
     clientFds.fill(0);
-    new RingConsumer(memory, geometry.capacityBytes, ATTACH_CONSUMER, doorbell).leave();
+    new RingConsumer(memory, geometry.capacityBytes, ATTACH_CONSUMER, doorbells.own).leave();
     this.#onLeft();
   }
 }

@@ -1,10 +1,12 @@
 /**
- * The main thread's handle of a session's log worker: makes the shared memory, starts the thread, passes messages and
- * decides what happens when the thread dies. It never touches stream bytes.
+ * The main thread's handle of a session's log loop: makes the shared memory, starts the loop, on main itself while its logs
+ * are quiet (./main-logs.ts) or on a thread, passes messages, and decides where it goes on and what happens when it dies.
+ * Main thread.
  */
 
 import type { Diag, DiagPlan } from '../diag/diag.ts';
 import { ConmonError, errorText } from '../diag/error.ts';
+import { newCounters } from '../log/counters.ts';
 import { DriverField, driverState } from '../log/driver-state.ts';
 import { Loss } from '../log/loss.ts';
 import { replaceUnwritten } from '../log/unwritten.ts';
@@ -13,6 +15,7 @@ import type {
   DriverTarget,
   FromLogWorker,
   LogCounters,
+  LogResult,
   LogTask,
   RotationPlan,
   SizeLimits,
@@ -33,8 +36,9 @@ import {
   type RingGeometry,
   Word,
 } from '../ring/layout.ts';
+import type { MainLogs, Pacing, QuietLog } from './main-logs.ts';
 import { freshMemories, type Memories } from './memories.ts';
-import type { Pool, Running } from './pool.ts';
+import type { Pool } from './pool.ts';
 
 /** What a slow client may hold: several reads. And what a stalled log may: one long read and two short ones behind it. */
 const SOFT_BYTES = (3 << 19) + 4096;
@@ -47,6 +51,8 @@ const OUTPUTS_A_TARGET = 2;
 /** Deaths after which the worker is not started again, unless the last one had lived for a while. */
 const DEATHS_MAX = 3;
 const STEADY_MS = 60_000;
+/** A thread for a flood that could not be started, for want of fds, is not asked for again before. */
+const NO_THREAD_MS = 1000;
 
 export interface LogWorkerPlan {
   readonly targets: readonly DriverTarget[];
@@ -54,6 +60,14 @@ export interface LogWorkerPlan {
   readonly rotation: RotationPlan;
   readonly syncLog: boolean;
   readonly diag: DiagPlan;
+  /** Who runs the loop on main, of logs that may be there; absent = a thread has it from the start. */
+  readonly mainLogs?: (() => MainLogs) | undefined;
+}
+
+/** Where a loop runs. */
+interface Place {
+  readonly kind: 'main' | 'thread';
+  tell(message: ToLogWorker): void;
 }
 
 export class LogWorker {
@@ -62,17 +76,24 @@ export class LogWorker {
   readonly #plan: LogWorkerPlan;
   readonly #pool: Pool;
   readonly #memories: Memories;
+  readonly #mainLogs: MainLogs | undefined;
   readonly #onEnded: (counters: LogCounters | undefined) => void;
-  /** What an attach worker needs to read the ring: the memory, its geometry, and both sides' doorbells. */
+  /** What an attach worker needs to read the ring: the memory, its geometry, and {@link doorbells}. */
   readonly geometry: RingGeometry;
   readonly memory: WebAssembly.Memory;
-  readonly doorbell: Doorbell;
-  readonly attachDoorbell: Doorbell;
-  #running: Running<ToLogWorker, LogCounters> | undefined;
+  /** Both sides' doorbells, from the first thread on. */
+  #doorbells: Doorbells | undefined;
+  #place: Place | undefined;
+  #quiet: QuietLog | undefined;
+  #counters: LogCounters = newCounters();
+  #looking: ReturnType<typeof setInterval> | undefined;
   /** What the thread was told; one that takes over is told again. */
   readonly #told: ToLogWorker[] = [];
   #deaths = 0;
   #startedMs = 0;
+  /** On performance.now()'s clock: main keeps the loop until then, whatever comes. */
+  #onMainUntilMs = 0;
+  #hadClients = false;
   #hasDied = false;
   #lost = false;
   #closed = false;
@@ -100,32 +121,65 @@ export class LogWorker {
     this.memory = this.#memories.take(memoryBytes(this.geometry));
     // The log thread itself is consumer 0, from the first byte on.
     new Int32Array(this.memory.buffer)[consumerBase(LOG_CONSUMER) + ConsumerWord.state] = ConsumerState.active;
-    const doorbells: Doorbell[] = [];
+    this.#mainLogs = this.#loadMainLogs();
     try {
-      this.doorbell = createDoorbell(sys);
-      doorbells.push(this.doorbell);
-      this.attachDoorbell = createDoorbell(sys);
-      doorbells.push(this.attachDoorbell);
-      this.#start();
+      if (this.#mainLogs) this.#startOnMain(this.#mainLogs);
+      else this.#startThread();
     } catch (error) {
-      for (const { fd } of doorbells) sys.close(fd);
+      this.#closeDoorbells();
       this.#memories.put(this.memory, false);
       throw error;
     }
+  }
+
+  /** Of a conmon that was replaced meanwhile nothing fits; a thread says so. */
+  #loadMainLogs(): MainLogs | undefined {
+    try {
+      return this.#plan.mainLogs?.();
+    } catch (error) {
+      this.#diag.debug(`logs are not written by main: ${errorText(error)}`);
+      return undefined;
+    }
+  }
+
+  /** Throws ConmonError DOORBELL when the machine has no fds left. */
+  get doorbells(): Doorbells {
+    if (this.#doorbells === undefined) {
+      const own = createDoorbell(this.#sys);
+      try {
+        this.#doorbells = { own, attach: createDoorbell(this.#sys) };
+      } catch (error) {
+        this.#sys.close(own.fd);
+        throw error;
+      }
+    }
+    return this.#doorbells;
   }
 
   begin(sources: readonly Source[]): void {
     this.#tell({ kind: 'begin', sources });
   }
 
-  /** A client waits to be accepted: from now on the ring keeps what comes, for the attach worker that is to start. */
+  /**
+   * A client waits to be accepted: from now on the ring keeps what comes, for the attach worker that is to start. Throws
+   * ConmonError DOORBELL.
+   */
   keepForClients(): void {
-    new RingConsumer(this.memory, this.geometry.capacityBytes, ATTACH_CONSUMER, this.doorbell).request();
+    this.#hadClients = true;
+    if (this.#doorbells === undefined) {
+      this.doorbells; // before the loop that has none is given up
+      if (this.#quiet && this.#mainLogs) this.#startOnMain(this.#mainLogs);
+    }
+    this.#attachConsumer().request();
   }
 
   /** After all there is no attach worker: nothing is kept. */
   forgetClients(): void {
-    new RingConsumer(this.memory, this.geometry.capacityBytes, ATTACH_CONSUMER, this.doorbell).leave();
+    this.#attachConsumer().leave();
+  }
+
+  #attachConsumer(): RingConsumer {
+    return new RingConsumer(this.memory, this.geometry.capacityBytes, ATTACH_CONSUMER, this.doorbells.own);
   }
 
   /** Gives doorbells and memory back, once neither worker is there any longer. `intact`: no attach worker has died. */
@@ -133,9 +187,15 @@ export class LogWorker {
     if (this.#closed) return;
     this.#closed = true;
     this.#memories.put(this.memory, intact && !this.#hasDied);
-    for (const { fd } of [this.doorbell, this.attachDoorbell]) this.#sys.close(fd);
+    this.#closeDoorbells();
     // A worker that ends as it should closes its files; one that was lost did not.
     if (this.#lost) for (const target of this.#plan.targets) if ('fd' in target) this.#sys.close(target.fd);
+  }
+
+  #closeDoorbells(): void {
+    if (this.#doorbells === undefined) return;
+    for (const { fd } of [this.#doorbells.own, this.#doorbells.attach]) this.#sys.close(fd);
+    this.#doorbells = undefined;
   }
 
   /** An engine waits for the new file without a limit: it gets one also when nobody is left to write to it. */
@@ -151,29 +211,73 @@ export class LogWorker {
   #tell(message: ToLogWorker): void {
     if (this.#closed) return;
     this.#told.push(message);
-    this.#running?.tell(message);
+    this.#place?.tell(message);
   }
 
-  #start(): void {
-    const task: LogTask = {
+  #task(): LogTask {
+    const { mainLogs: _, ...plan } = this.#plan;
+    return {
       memory: this.memory,
       geometry: this.geometry,
-      doorbellFd: this.doorbell.fd,
-      attachDoorbellFd: this.attachDoorbell.fd,
-      ...this.#plan,
+      counters: this.#counters,
+      doorbellFd: this.#doorbells?.own.fd ?? -1,
+      attachDoorbellFd: this.#doorbells?.attach.fd ?? -1,
+      ...plan,
     };
+  }
+
+  #startThread(): void {
+    const { own } = this.doorbells;
     const heard = (message: FromLogWorker): void => this.#heard(message);
-    const running = this.#pool.run<LogTask, ToLogWorker, FromLogWorker, LogCounters>('log', task, {
-      doorbell: this.doorbell,
+    const running = this.#pool.run<LogTask, ToLogWorker, FromLogWorker, LogResult>('log', this.#task(), {
+      doorbell: own,
       heard,
     });
-    this.#running = running;
-    this.#startedMs = performance.now();
-    for (const message of this.#told) running.tell(message);
+    this.#begun({ kind: 'thread', tell: (message) => running.tell(message) });
+    if (this.#mainLogs) this.#lookLater(this.#mainLogs.pacing);
     running.done.then(
-      (counters) => this.#finish(counters),
+      (result) => this.#done(result),
       (error: unknown) => this.#died(error),
     );
+  }
+
+  /** Instead of one that runs there, if there is one. */
+  #startOnMain(mainLogs: MainLogs): void {
+    this.#quiet?.stop();
+    const quiet = mainLogs.run(this.#task(), {
+      heard: (message) => this.#heard(message),
+      onBusy: () => this.#busy(),
+      onEnd: (result, error) => {
+        if (result) this.#done(result);
+        else this.#died(error);
+      },
+    });
+    this.#quiet = quiet;
+    this.#begun({ kind: 'main', tell: (message) => quiet.tell(message) });
+  }
+
+  /** It is told what its predecessors were told. */
+  #begun(place: Place): void {
+    this.#place = place;
+    this.#startedMs = performance.now();
+    for (const message of this.#told) place.tell(message);
+  }
+
+  /** A thread goes on, with all that is in the shared memory. The container's end is main's to see through. */
+  #busy(): void {
+    const nowMs = performance.now();
+    if (nowMs < this.#onMainUntilMs || this.#told.some(({ kind }) => kind === 'end')) return;
+    try {
+      this.doorbells;
+      this.#diag.debug('a thread goes on with the logs');
+      this.#quiet?.stop();
+      this.#quiet = undefined;
+      this.#startThread();
+    } catch (error) {
+      this.#onMainUntilMs = nowMs + NO_THREAD_MS;
+      this.#diag.debug(`main goes on with the logs: ${errorText(error)}`);
+      if (this.#quiet === undefined && this.#mainLogs) this.#startOnMain(this.#mainLogs);
+    }
   }
 
   #heard(message: FromLogWorker): void {
@@ -183,22 +287,71 @@ export class LogWorker {
     if (done !== -1) this.#told.splice(done, 1);
   }
 
+  /** Whether the thread is still worth its memory. */
+  #lookLater({ calmBytes, calmMs }: Pacing): void {
+    const words = new Int32Array(this.memory.buffer);
+    let seen = Atomics.load(words, Word.tail);
+    clearInterval(this.#looking);
+    this.#looking = setInterval(() => {
+      const tail = Atomics.load(words, Word.tail);
+      if ((tail - seen) >>> 0 < calmBytes) this.#place?.tell({ kind: 'leave' });
+      seen = tail;
+    }, calmMs);
+  }
+
+  #done({ counters, left }: LogResult): void {
+    this.#counters = counters;
+    if (left && this.#mainLogs) this.#backOnMain(this.#mainLogs);
+    else this.#finish(counters);
+  }
+
+  #backOnMain(mainLogs: MainLogs): void {
+    this.#diag.debug('main goes on with the logs');
+    this.#stopLooking();
+    if (!this.#hadClients) this.#closeDoorbells();
+    try {
+      this.#startOnMain(mainLogs);
+    } catch (error) {
+      this.#died(error);
+    }
+  }
+
+  #stopLooking(): void {
+    clearInterval(this.#looking);
+    this.#looking = undefined;
+  }
+
+  /** What has died on a thread goes on here, where it can, and the other way round. */
   #died(error: unknown): void {
-    if (performance.now() - this.#startedMs > STEADY_MS) this.#deaths = 0;
+    const nowMs = performance.now();
+    if (nowMs - this.#startedMs > STEADY_MS) this.#deaths = 0;
     this.#deaths++;
     this.#diag.error(`log worker died (${this.#deaths} of ${DEATHS_MAX}): ${errorText(error)}`);
-    this.#running = undefined;
+    const wasOnMain = this.#place?.kind === 'main';
+    this.#stopLooking();
+    this.#place = undefined;
+    this.#quiet = undefined;
     this.#hasDied = true;
     // It may have died amid clients; and of its last record the attach thread may not have been told.
     new Baton(this.memory).logThreadDied();
-    this.attachDoorbell.ring();
-    if (this.#deaths < DEATHS_MAX) {
-      this.#start();
-      return;
-    }
+    this.#doorbells?.attach.ring();
+    if (this.#deaths < DEATHS_MAX && this.#startAgain(wasOnMain ? undefined : this.#mainLogs)) return;
     this.#lost = true;
     this.#tellLost();
     this.#finish(undefined);
+  }
+
+  #startAgain(mainLogs: MainLogs | undefined): boolean {
+    try {
+      if (mainLogs) {
+        this.#onMainUntilMs = performance.now() + STEADY_MS;
+        this.#startOnMain(mainLogs);
+      } else this.#startThread();
+      return true;
+    } catch (error) {
+      this.#diag.error(`the log worker cannot be started again: ${errorText(error)}`);
+      return false;
+    }
   }
 
   /** Nobody writes the logs any longer: what they lack so far. What comes from now on is counted by who discards it. */
@@ -215,9 +368,17 @@ export class LogWorker {
   }
 
   #finish(counters: LogCounters | undefined): void {
-    this.#running = undefined;
+    this.#place = undefined;
+    this.#quiet = undefined;
+    this.#stopLooking();
     this.#onEnded(counters);
   }
+}
+
+/** The log loop's own, and the attach worker's. */
+export interface Doorbells {
+  readonly own: Doorbell;
+  readonly attach: Doorbell;
 }
 
 /** Throws ConmonError DOORBELL when the machine has no fds left. */

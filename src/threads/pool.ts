@@ -13,6 +13,7 @@ import type { PortTask } from '../proto/line.ts';
 import type { Role } from '../proto/shared-messages.ts';
 import type { Doorbell } from '../ring/doorbell.ts';
 import { KeptCode } from './kept-code.ts';
+import type { MainLogs } from './main-logs.ts';
 import type { Memories } from './memories.ts';
 
 /** Entries of workers/, bundled under their names: the roles of design section 3, and both for many sessions. */
@@ -37,6 +38,8 @@ export interface Owner<FromLoop> {
 export interface Pool {
   /** Absent: a memory is used once. */
   readonly memories?: Memories;
+  /** Who writes quiet logs on main; absent: who makes the session has one of its own. */
+  readonly mainLogs?: MainLogs;
   /** From now on attach loops can be run also when conmon has been replaced; absent: they cannot. */
   keepAttach?(): void;
   /** A log loop has nothing to do before it is told something; it may begin to run only then. */

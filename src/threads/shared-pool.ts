@@ -11,6 +11,7 @@ import type { FromSharedWorker, Role, RunLoop, SharedTask, ToLoop, ToSharedWorke
 import type { Doorbell } from '../ring/doorbell.ts';
 import { keepBackgroundBehind } from './background.ts';
 import { createDoorbell } from './log-worker.ts';
+import { MainLogs } from './main-logs.ts';
 import { UsedMemories } from './memories.ts';
 import { type Owner, type Pool, type Running, WorkerPool, workerThreads } from './pool.ts';
 
@@ -62,6 +63,7 @@ export class SharedPool implements Pool {
   readonly #pool = new WorkerPool();
   readonly #threads = new Map<Role, Thread>();
   readonly memories: UsedMemories;
+  #mainLogs: MainLogs | undefined;
   /** The number of each memory that a thread may know. */
   readonly #memoryIds = new Map<WebAssembly.Memory, number>();
   #lastId = 0;
@@ -71,6 +73,12 @@ export class SharedPool implements Pool {
     this.#diag = diag;
     this.memories = new UsedMemories(sys, (memory) => this.#forget(memory));
     keepBackgroundBehind(sys, diag);
+  }
+
+  /** For all of them one. Throws what MainLogs throws. */
+  get mainLogs(): MainLogs {
+    this.#mainLogs ??= new MainLogs(this.#sys, this.#diag);
+    return this.#mainLogs;
   }
 
   /** Throws ConmonError DOORBELL. */

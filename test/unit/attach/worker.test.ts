@@ -62,8 +62,7 @@ function rig() {
   const log = {
     memory,
     geometry,
-    doorbell: bell.doorbell,
-    attachDoorbell: attachBell.doorbell,
+    doorbells: { own: bell.doorbell, attach: attachBell.doorbell },
   } as unknown as LogWorker;
   const plan = {
     listenFd: 5,

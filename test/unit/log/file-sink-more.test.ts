@@ -4,6 +4,7 @@ import { constants } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { newCounters } from '../../../src/log/counters.ts';
+import type { SyncFile } from '../../../src/log/file-sink.ts';
 import { openLog } from '../../../src/log/open-log.ts';
 import { F_SETPIPE_SZ, O_NONBLOCK } from '../../../src/native/constants.ts';
 import { sys } from '../../../src/native/sys.ts';
@@ -42,9 +43,43 @@ t.test('a sync that fails is a warning: what was written may be lost', async (t)
   const complaints = new Complaints('warn');
   const fd = openLog(disk.path);
   const sink = fileSink({ sys, diag: complaints.diag, counters: newCounters(), path: disk.path, fd });
+  sink.write(Buffer.from('x\n'), 0, 2);
   closeSync(fd); // EBADF stands for EIO here
   sink.sync();
   t.equal(complaints.lines.length, 1);
+});
+
+t.test('a file that nothing was written to is not synced, one that was is once', async (t) => {
+  const disk = new Disk(t);
+  const { diag } = new Complaints('warn');
+  const fd = openLog(disk.path);
+  const synced: number[] = [];
+  const syncFile: SyncFile = (fd) => synced.push(fd);
+  const sink = fileSink({ sys, diag, counters: newCounters(), path: disk.path, fd, syncFile });
+  sink.sync();
+  t.same(synced, []);
+  sink.write(Buffer.from('x\n'), 0, 2);
+  sink.sync();
+  t.same(synced, [fd]);
+  sink.close();
+});
+
+t.test('a sync that fails when the file is closed already is told', async (t) => {
+  const disk = new Disk(t);
+  const complaints = new Complaints('warn');
+  let fail = (_: unknown): void => {};
+  const syncFile: SyncFile = (_, onDone) => {
+    fail = onDone;
+  };
+  const fd = openLog(disk.path);
+  const sink = fileSink({ sys, diag: complaints.diag, counters: newCounters(), path: disk.path, fd, syncFile });
+  sink.write(Buffer.from('x\n'), 0, 2);
+  sink.sync();
+  sink.close();
+  t.same(complaints.lines, []);
+  fail(Object.assign(new Error('EIO: i/o error, fsync'), { code: 'EIO' }));
+  t.equal(complaints.lines.length, 1);
+  t.match(complaints.lines[0], /Failed to sync log file .*EIO/);
 });
 
 t.test('room for half a record, which is taken back, is no success: it is asked less and less often', async (t) => {

@@ -42,6 +42,7 @@ const harmless: Readonly<Record<string, readonly unknown[]>> = {
   renameat2: [NO_FD, 'file', NO_FD, 'other', 0],
   unlinkat: [NO_FD, 'file', 0],
   fstatat: [NO_FD, 'file', 0, new BigInt64Array(5)],
+  fstatfs: [NO_FD],
   poll: [ints(), 0, 0],
   eventfd: [0, -1],
   clockGettime: [0, new Float64Array(2)],

@@ -29,7 +29,7 @@ import {
 } from '../../../src/native/constants.ts';
 import { sys } from '../../../src/native/sys.ts';
 
-const { EEXIST, EINVAL, EISDIR, ELOOP, ENOENT } = constants.errno;
+const { EBADF, EEXIST, EINVAL, EISDIR, ELOOP, ENOENT } = constants.errno;
 const O_CREAT = 0o100;
 const O_EXCL = 0o200;
 const O_WRONLY = 1;
@@ -97,6 +97,13 @@ t.test('unlinkat removes a file, and no directory unless asked', async (t) => {
   t.equal(sys.unlinkat(fd, 'file', 0), -ENOENT);
   t.equal(sys.unlinkat(fd, 'directory', 0), -EISDIR);
   t.equal(existsSync(join(dir, 'directory')), true);
+});
+
+t.test('fstatfs tells what kind of file system it is', async (t) => {
+  const fd = openSync('/proc/self/comm', 'r');
+  t.equal(sys.fstatfs(fd), 0x9fa0, 'PROC_SUPER_MAGIC of linux/magic.h');
+  closeSync(fd);
+  t.equal(sys.fstatfs(-1), -EBADF);
 });
 
 t.test('fstatat tells device, inode, mode, links and size', async (t) => {

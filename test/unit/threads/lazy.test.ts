@@ -7,13 +7,17 @@ import { libexecDir } from '../../../src/native/libexec.ts';
 /** A session's output in a fresh process, as main makes it; prints what of Node and of ours is loaded afterwards. */
 const SCRIPT = `
   const libexec = process.argv[2];
-  const { Output } = require(libexec + '/threads.cjs');
+  const { MainLogs, Output } = require(libexec + '/threads.cjs');
   const diag = { debug() {}, warn() {}, error() {} };
   const addon = { exports: {} };
   process.dlopen(addon, libexec + '/sys.node');
-  const targets = process.argv[3] === 'log' ? [{ driver: 'k8s-file', path: '/nowhere', fd: -1 }] : [];
+  const kind = process.argv[3];
+  const path = __dirname + '/log';
+  const fd = kind === 'none' ? -1 : require('node:fs').openSync(path, 'a');
+  const targets = kind === 'none' ? [] : [{ driver: 'k8s-file', path, fd }];
+  const mainLogs = kind === 'quiet log' ? () => new MainLogs(addon.exports, diag) : undefined;
   const limits = { fileMaxBytes: Infinity, globalMaxBytes: Infinity };
-  const plan = { targets, limits, rotation: { keepFiles: 0 }, syncLog: false, diag: { level: 'error', syslogName: undefined } };
+  const plan = { targets, limits, rotation: { keepFiles: 0 }, syncLog: false, diag: { level: 'error', syslogName: undefined }, mainLogs };
   const output = new Output(addon.exports, diag, plan, () => {});
   output.begin([], -1);
   const ours = Object.keys(require.cache).filter((path) => path.endsWith('piscina.cjs')).map(() => 'piscina');
@@ -23,7 +27,7 @@ const SCRIPT = `
   process.exit(0);
 `;
 
-function loaded(t: Test, kind: 'log' | 'none'): unknown {
+function loaded(t: Test, kind: 'log' | 'quiet log' | 'none'): unknown {
   // A file: what Node loads for -e is what is looked for here.
   const script = join(t.testdir({ 'main.cjs': SCRIPT }), 'main.cjs');
   // `env -i`: tap puts its own loader into the environment of every child.
@@ -36,7 +40,12 @@ t.test('without a log and without a client neither Piscina nor worker_threads is
   t.end();
 });
 
-t.test('with a log both are', (t) => {
+t.test('nor with a log that main writes', (t) => {
+  t.same(loaded(t, 'quiet log'), ['perf_hooks'], 'a clock');
+  t.end();
+});
+
+t.test('with a log of a thread’s both are', (t) => {
   t.match(loaded(t, 'log'), ['piscina', 'stream', 'worker_threads', 'perf_hooks']);
   t.end();
 });

@@ -122,7 +122,7 @@ export class MortalWorker {
     });
     const diag = new Diag(sayings, { level: 'warn', syslogName: undefined });
     this.worker = new LogWorker(sys, diag, new WorkerPool(), streams.plan(), streams.onEnded);
-    this.#bellFd = this.worker.doorbell.fd;
+    this.#bellFd = this.worker.doorbells.own.fd;
     this.#copyFd = sys.fcntl(this.#bellFd, F_DUPFD_CLOEXEC, 3);
     test.teardown(async () => {
       if (streams.endings.length === 0) this.worker.end(false);

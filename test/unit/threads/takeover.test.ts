@@ -156,9 +156,9 @@ t.test('a log worker that dies with the baton: it is the attach worker’s again
   baton.offer([NO_FD]);
   t.equal(baton.tryTake(), true);
   baton.begin();
-  worker.attachDoorbell.take();
+  worker.doorbells.attach.take();
   await mortal.kill();
-  await waitFor('main to have seen to it', () => worker.attachDoorbell.take());
+  await waitFor('main to have seen to it', () => worker.doorbells.attach.take());
   t.equal(baton.tryWithdraw(), true);
   t.equal(baton.underWay, true, 'it is told to whom something was being sent');
   t.equal(baton.tryTake(), false);

@@ -1,0 +1,227 @@
+/**
+ * Logs that the main thread writes itself, while they are quiet: a container that says little costs no thread for it, which
+ * would be another V8 and another event loop. Only into files of this machine, of which a write waits for nobody else's
+ * server; a flood is a thread's. Main thread; docs/adr/0049-quiet-logs-on-main.md.
+ */
+
+import { fsync } from 'node:fs';
+import { join } from 'node:path';
+import type { Diag } from '../diag/diag.ts';
+import { ConmonError } from '../diag/error.ts';
+import { type Kernel, loadKernel } from '../kernel/kernel.ts';
+import { DriverField, driverState } from '../log/driver-state.ts';
+import type { SyncFile } from '../log/file-sink.ts';
+import { AT_EMPTY_PATH, F_DUPFD_CLOEXEC, S_IFMT, S_IFREG } from '../native/constants.ts';
+import { buildId, libexecDir } from '../native/libexec.ts';
+import type { Steps } from '../native/steps.ts';
+import type { Sys } from '../native/sys.ts';
+import type { Line } from '../proto/line.ts';
+import type { DriverTarget, FromLogWorker, LogResult, LogTask, ToLogWorker } from '../proto/log-messages.ts';
+import { MainLoop } from './main-loop.ts';
+
+/** statfs(2) f_type of file systems on this machine's disks or in its memory: those of src/session/at-hand.ts. */
+const LOCAL = new Set([
+  0xef53, // ext2, ext3, ext4
+  0x58465342, // xfs
+  0x9123683e, // btrfs
+  0xca451a4e, // bcachefs
+  0xf2f52010, // f2fs
+  0x2fc12fc1, // zfs
+  0x01021994, // tmpfs
+  0x858458f6, // ramfs
+  0x794c7630, // overlay
+]);
+/** Of fstatat's answer. */
+const MODE = 2;
+const STAT_WORDS = 5;
+/** What is read within {@link WINDOW_MS} more than once is a flood. */
+const FLOOD_BYTES = 1 << 20;
+const WINDOW_MS = 1000;
+/** A thread that has read less than that in so long is not needed any longer. Its start takes 20 ms of CPU. */
+const CALM_BYTES = 1 << 20;
+const CALM_MS = 30_000;
+/** A step that took so long had to wait: for a disk, most likely. Others must not wait for that. */
+const SLOW_STEP_MS = 50;
+/** What is read of one stream before main hears what else has happened. */
+export const MAIN_TURN_BYTES = 1 << 18;
+/** Fds from here on: below are the standard streams. */
+const FIRST_FD = 3;
+
+/** How a loop's way of working differs from a thread's. */
+export interface LogLoopWays {
+  readonly syncFile?: SyncFile;
+  readonly turnBytes?: number;
+  readonly giveBack?: () => void;
+}
+
+/** The log worker's code (workers/log.ts), from its bundle. */
+export interface LogCode {
+  readonly build: string;
+  logSteps(task: LogTask, line: Line<ToLogWorker, FromLogWorker>, kernel: Kernel, ways: LogLoopWays): Steps<LogResult>;
+}
+
+/** Whose loop it is. */
+export interface QuietOwner {
+  heard(message: FromLogWorker): void;
+  /** It is a flood, or a disk that is slow: a thread's. May be called again. */
+  onBusy(): void;
+  onEnd(result: LogResult | undefined, error: unknown): void;
+}
+
+export interface QuietLog {
+  tell(message: ToLogWorker): void;
+  /** Leaves the loop, so that another one can go on. */
+  stop(): void;
+}
+
+/** Throws when conmon was taken away, or replaced, meanwhile. */
+export function loadLogCode(): LogCode {
+  const code = requireLog();
+  // Tests run main from its sources, with whatever was built last.
+  if (buildId !== '' && code.build !== buildId)
+    throw new ConmonError('WORKER', 'conmon was replaced while the container ran');
+  return code;
+}
+
+/** In a bundle there is a require already; the sources, which tests run as they are, have none. */
+function requireLog(): LogCode {
+  if (typeof require === 'function') return require('./log.cjs') as LogCode;
+  const { createRequire } = process.getBuiltinModule('node:module');
+  return createRequire(join(libexecDir, 'threads.cjs'))('./log.cjs') as LogCode;
+}
+
+/** Whether main may write to all of these. Asks their file systems, as opening them did. */
+export function mayBeOnMain(sys: Sys, targets: readonly DriverTarget[]): boolean {
+  return targets.every((target) => 'fd' in target && isRegular(sys, target.fd) && LOCAL.has(sys.fstatfs(target.fd)));
+}
+
+function isRegular(sys: Sys, fd: number): boolean {
+  const stat = new BigInt64Array(STAT_WORDS);
+  return sys.fstatat(fd, '', AT_EMPTY_PATH, stat) === 0 && (Number(stat[MODE]) & S_IFMT) === S_IFREG;
+}
+
+/** When a loop moves. */
+export interface Pacing {
+  readonly floodBytes: number;
+  readonly calmBytes: number;
+  readonly calmMs: number;
+}
+
+const PACING: Pacing = { floodBytes: FLOOD_BYTES, calmBytes: CALM_BYTES, calmMs: CALM_MS };
+
+export class MainLogs {
+  readonly pacing: Pacing;
+  readonly #sys: Sys;
+  readonly #diag: Diag;
+  readonly #code: LogCode;
+  /** Those of execs are used one after the other (./memories.ts). */
+  readonly #kernels = new WeakMap<WebAssembly.Memory, Kernel>();
+
+  /** Throws what {@link loadLogCode} throws. */
+  constructor(sys: Sys, diag: Diag, code: LogCode = loadLogCode(), pacing: Pacing = PACING) {
+    this.pacing = pacing;
+    this.#sys = sys;
+    this.#diag = diag;
+    this.#code = code;
+  }
+
+  run(task: LogTask, owner: QuietOwner): QuietLog {
+    const { counters } = task;
+    const told: ToLogWorker[] = [];
+    const line: Line<ToLogWorker, FromLogWorker> = {
+      next: () => told.shift(),
+      tell: (message) => owner.heard(message),
+    };
+    const syncs = new Syncs(this.#sys);
+    const steps = this.#code.logSteps(task, line, this.#kernel(task.memory), {
+      syncFile: syncs.start,
+      turnBytes: MAIN_TURN_BYTES,
+      // Main gives back what is main's by itself (src/main.ts).
+      giveBack: () => {},
+    });
+    const pace = new Pace(this.pacing.floodBytes);
+    const loop: MainLoop<LogResult> = new MainLoop(this.#sys, steps, {
+      onStep: (tookMs) => {
+        const slow = tookMs > SLOW_STEP_MS;
+        if (!slow && !pace.isFlood(counters.readBytes)) return;
+        if (slow) this.#diag.debug(`a step of the log's took ${Math.round(tookMs)} ms`);
+        if (isBetweenRecords(task)) owner.onBusy();
+      },
+      onEnd: (result, error) => {
+        syncs.whenDone(() => owner.onEnd(result, error));
+      },
+    });
+    return {
+      tell: (message) => {
+        told.push(message);
+        loop.wake();
+      },
+      stop: () => loop.stop(),
+    };
+  }
+
+  #kernel(memory: WebAssembly.Memory): Kernel {
+    const known = this.#kernels.get(memory);
+    if (known !== undefined) return known;
+    const kernel = loadKernel(memory);
+    this.#kernels.set(memory, kernel);
+    return kernel;
+  }
+}
+
+/** A record's beginning in a file, whose rest is not in the shared memory, would be ended for it by who takes over. */
+function isBetweenRecords({ memory, targets }: Pick<LogTask, 'memory' | 'targets'>): boolean {
+  return targets.every((_, index) => driverState(memory, index)[DriverField.fragmentBytes] === 0);
+}
+
+/** How much comes. */
+class Pace {
+  readonly #floodBytes: number;
+  #sinceMs = Number.NEGATIVE_INFINITY;
+  #sinceBytes = 0;
+
+  constructor(floodBytes: number) {
+    this.#floodBytes = floodBytes;
+  }
+
+  isFlood(readBytes: number): boolean {
+    if (readBytes - this.#sinceBytes < this.#floodBytes) return false;
+    const nowMs = performance.now();
+    const flood = nowMs - this.#sinceMs < WINDOW_MS;
+    this.#sinceMs = nowMs;
+    this.#sinceBytes = readBytes;
+    return flood;
+  }
+}
+
+/** fsync(2) takes as long as a disk wants: it is done on a thread of libuv's, and the log's end waits for it. */
+class Syncs {
+  readonly #sys: Sys;
+  #running = 0;
+  #onDone: (() => void) | undefined;
+
+  constructor(sys: Sys) {
+    this.#sys = sys;
+  }
+
+  readonly start: SyncFile = (fd, onDone) => {
+    // The sink closes its own at once.
+    const copy = this.#sys.fcntl(fd, F_DUPFD_CLOEXEC, FIRST_FD);
+    if (copy < 0) {
+      onDone(new Error(this.#sys.strerror(copy)));
+      return;
+    }
+    this.#running++;
+    fsync(copy, (error) => {
+      this.#sys.close(copy);
+      onDone(error ?? undefined);
+      this.#running--;
+      if (this.#running === 0) this.#onDone?.();
+    });
+  };
+
+  whenDone(onDone: () => void): void {
+    if (this.#running === 0) onDone();
+    else this.#onDone = onDone;
+  }
+}

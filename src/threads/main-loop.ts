@@ -1,0 +1,196 @@
+/**
+ * Runs a worker's loop (src/native/steps.ts) on the main thread: what it would wait for in poll(2) is watched in Node's event
+ * loop, and between two of its steps main hears whatever else has happened. Main thread.
+ */
+
+import { POLLIN } from '../native/constants.ts';
+import type { PollRequest, Steps } from '../native/steps.ts';
+import type { Sys, Watch } from '../native/sys.ts';
+
+/** Steps that do not wait in one turn of the event loop: a read, and what it left unfinished. */
+const STEPS_A_TURN = 4;
+const NOTHING: PollRequest = { set: new Int32Array(0), count: 0, timeoutMs: -1 };
+
+export interface MainLoopEvents<Result> {
+  /** Called once, with the loop's result, or with what it has thrown; not after {@link MainLoop.stop}. */
+  onEnd(result: Result | undefined, error: unknown): void;
+  /** After each step but the last; it may stop the loop. @param tookMs of the clock on the wall, not of this thread's own */
+  onStep(tookMs: number): void;
+}
+
+export class MainLoop<Result> {
+  readonly #sys: Sys;
+  readonly #steps: Steps<Result>;
+  readonly #events: MainLoopEvents<Result>;
+  readonly #watches = new Map<number, Watch>();
+  #request = NOTHING;
+  /** The fds of the last wait, -1 where there is none. */
+  #waitedFor = new Int32Array(0);
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  /** On performance.now()'s clock: when the timer fires, and when the loop wants to go on. */
+  #timerAtMs = Number.POSITIVE_INFINITY;
+  #deadlineMs = Number.POSITIVE_INFINITY;
+  /** A wait that is none goes on in the next turn. */
+  #going: ReturnType<typeof setImmediate> | undefined;
+  #woken = false;
+  #stopped = false;
+
+  /** Takes the first step in a microtask: what is said in this turn of main is heard in it. */
+  constructor(sys: Sys, steps: Steps<Result>, events: MainLoopEvents<Result>) {
+    this.#sys = sys;
+    this.#steps = steps;
+    this.#events = events;
+    this.wake();
+  }
+
+  /** As a ring of the loop's doorbell, which is the first fd of its set, whether it has one or not. */
+  wake(): void {
+    if (this.#woken) return;
+    this.#woken = true;
+    queueMicrotask(() => {
+      this.#woken = false;
+      if (this.#stopped || !this.#poll()) return;
+      this.#mark(0);
+      this.#go();
+    });
+  }
+
+  /** Leaves the loop where it waits: another one can go on with its memory. Its fds are its owner's as before. */
+  stop(): void {
+    if (this.#stopped) return;
+    this.#release();
+    this.#steps.return(undefined as never); // what it holds besides its memory is given back
+  }
+
+  #release(): void {
+    this.#stopped = true;
+    for (const watch of this.#watches.values()) this.#sys.unwatch(watch);
+    this.#watches.clear();
+    clearTimeout(this.#timer);
+    clearImmediate(this.#going);
+  }
+
+  /** One step, and those after it that have nothing to wait for. */
+  #go(): void {
+    for (let steps = 1; ; steps++) {
+      if (!this.#step()) return;
+      if (this.#request.timeoutMs !== 0) break;
+      if (steps === STEPS_A_TURN) {
+        this.#going ??= setImmediate(() => this.#look());
+        return;
+      }
+      if (!this.#poll()) return;
+    }
+    this.#wait();
+  }
+
+  #look(): void {
+    this.#going = undefined;
+    if (!this.#stopped && this.#poll()) this.#go();
+  }
+
+  /** @returns whether the loop is still here. */
+  #step(): boolean {
+    const startMs = performance.now();
+    let next: IteratorResult<PollRequest, Result>;
+    try {
+      next = this.#steps.next();
+    } catch (error) {
+      this.#fail(error ?? new Error('a loop threw nothing'));
+      return false;
+    }
+    if (next.done === true) {
+      this.#release();
+      this.#events.onEnd(next.value, undefined);
+      return false;
+    }
+    this.#request = next.value;
+    this.#events.onStep(performance.now() - startMs);
+    return !this.#stopped;
+  }
+
+  #fail(error: unknown): void {
+    if (this.#stopped) return;
+    this.#release();
+    this.#events.onEnd(undefined, error);
+  }
+
+  /** What is ready now. @returns whether the loop is still here. */
+  #poll(): boolean {
+    const result = this.#sys.poll(this.#request.set, this.#request.count, 0);
+    if (result < 0) this.#fail(new Error(`log loop: poll: ${this.#sys.strerror(result)}`));
+    return result >= 0;
+  }
+
+  #wait(): void {
+    const { timeoutMs } = this.#request;
+    if (!this.#asBefore() && !this.#watchAll()) return;
+    this.#deadlineMs = timeoutMs < 0 ? Number.POSITIVE_INFINITY : performance.now() + timeoutMs;
+    if (this.#deadlineMs < this.#timerAtMs) this.#setTimer();
+  }
+
+  /** Whether the fds are those of the wait before, as nearly always. */
+  #asBefore(): boolean {
+    const { set, count } = this.#request;
+    if (this.#waitedFor.length !== count) return false;
+    for (let i = 0; i < count; i++) if (this.#waitedFor[i] !== set[2 * i]) return false;
+    return true;
+  }
+
+  #watchAll(): boolean {
+    const { set, count } = this.#request;
+    this.#waitedFor = Int32Array.from({ length: count }, (_, i) => set[2 * i] ?? -1);
+    for (const [fd, watch] of this.#watches) {
+      if (this.#waitedFor.includes(fd)) continue;
+      this.#sys.unwatch(watch);
+      this.#watches.delete(fd);
+    }
+    for (let i = 0; i < count; i++) {
+      const fd = this.#waitedFor[i] ?? -1;
+      if (fd >= 0 && !this.#watches.has(fd) && !this.#watch(fd, set[2 * i + 1] ?? 0)) return false;
+    }
+    return true;
+  }
+
+  #watch(fd: number, events: number): boolean {
+    const watch = events === POLLIN ? this.#sys.watch(fd, (status) => this.#ready(fd, status)) : -1;
+    if (typeof watch === 'number') {
+      this.#fail(new Error(`log loop: fd ${fd} cannot be watched for ${events}: ${this.#sys.strerror(watch)}`));
+      return false;
+    }
+    this.#watches.set(fd, watch);
+    return true;
+  }
+
+  #ready(fd: number, status: number): void {
+    if (status < 0) {
+      this.#fail(new Error(`log loop: fd ${fd}: ${this.#sys.strerror(status)}`));
+      return;
+    }
+    // It is about to look by itself, and at all of them.
+    if (this.#request.timeoutMs === 0) return;
+    this.#mark(this.#waitedFor.indexOf(fd));
+    this.#go();
+  }
+
+  /** As poll(2) says that an fd can be read. */
+  #mark(index: number): void {
+    const { set } = this.#request;
+    const at = 2 * index + 1;
+    if (at < set.length) set[at] = ((set[at] ?? 0) & 0xffff) | (POLLIN << 16);
+  }
+
+  /** One that fires too soon is cheaper than setting it anew for each line. */
+  #setTimer(): void {
+    clearTimeout(this.#timer);
+    this.#timerAtMs = this.#deadlineMs;
+    this.#timer = setTimeout(() => this.#fired(), Math.ceil(this.#deadlineMs - performance.now()));
+  }
+
+  #fired(): void {
+    this.#timerAtMs = Number.POSITIVE_INFINITY;
+    if (this.#request.timeoutMs === 0 || this.#deadlineMs === Number.POSITIVE_INFINITY) return;
+    if (this.#deadlineMs > performance.now()) this.#setTimer();
+    else this.#go();
+  }
+}

@@ -1,0 +1,317 @@
+/** For src/threads/main-logs.ts and log-worker.ts: quiet logs are written by main, floods by a thread, and nothing is lost between. */
+import { execFileSync } from 'node:child_process';
+import { closeSync, openSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { openLog } from '../../../src/log/open-log.ts';
+import { sys } from '../../../src/native/sys.ts';
+import type { LogResult, LogTask } from '../../../src/proto/log-messages.ts';
+import { LogWorker } from '../../../src/threads/log-worker.ts';
+import { type LogCode, MainLogs, mayBeOnMain, type Pacing } from '../../../src/threads/main-logs.ts';
+import { type Pool, WorkerPool } from '../../../src/threads/pool.ts';
+import * as code from '../../../workers/log.ts';
+import { readLog } from '../../helpers/k8s-log.ts';
+import { seededRandom } from '../../helpers/random.ts';
+import { waitFor } from '../../helpers/wait.ts';
+import { realSysBut, SEED } from '../native/fake-sys.ts';
+import { Complaints } from '../session/complaints.ts';
+import { Streams } from './rig.ts';
+
+const NEVER: Pacing = { floodBytes: Number.POSITIVE_INFINITY, calmBytes: 0, calmMs: 1 << 30 };
+const EMFILE = -24;
+
+/** Threads as ever; counts them. */
+class CountingPool implements Pool {
+  started = 0;
+  readonly #pool = new WorkerPool();
+
+  run: Pool['run'] = (role, task, owner) => {
+    this.started++;
+    return this.#pool.run(role, task, owner);
+  };
+}
+
+interface Options {
+  readonly pacing?: Partial<Pacing>;
+  readonly withSys?: typeof sys;
+  readonly withCode?: LogCode;
+}
+
+class Rig {
+  readonly streams: Streams;
+  readonly pool = new CountingPool();
+  readonly complaints = new Complaints('debug');
+  readonly worker: LogWorker;
+
+  constructor(test: Test, { pacing = {}, withSys = sys, withCode = code }: Options = {}) {
+    this.streams = new Streams(test);
+    const mainLogs = new MainLogs(withSys, this.complaints.diag, withCode, { ...NEVER, ...pacing });
+    const plan = { ...this.streams.plan(), mainLogs: () => mainLogs };
+    this.worker = new LogWorker(withSys, this.complaints.diag, this.pool, plan, this.streams.onEnded);
+    test.teardown(async () => {
+      if (this.streams.endings.length === 0) this.worker.end(false);
+      await this.streams.ended();
+      this.worker.close(true);
+    });
+  }
+
+  /** Where the loop is: each move, in order. */
+  get moves(): readonly string[] {
+    return this.complaints.lines.flatMap((line) => /(a thread|main) goes on/.exec(line)?.[1] ?? []);
+  }
+
+  async moved(to: 'a thread' | 'main', times = 1): Promise<void> {
+    await waitFor(`${to} to go on`, () => this.moves.filter((move) => move === to).length >= times);
+  }
+}
+
+t.test('a quiet log is written without a thread and without a doorbell', async (t) => {
+  const rig = new Rig(t, { withSys: realSysBut({ eventfd: () => EMFILE }) });
+  const { worker, streams, pool } = rig;
+  worker.begin(streams.sources);
+  await streams.print('one\n');
+  await waitFor('one', () => streams.records.length === 1);
+  await streams.print('two\n', streams.err);
+  await waitFor('two', () => streams.records.length === 2);
+  await streams.print('prompt> ');
+  await waitFor('the rest', () => streams.records.length === 3);
+  worker.end(true);
+  t.match(await streams.ended(), { readBytes: 16, records: 3, droppedBytes: 0 });
+  t.same(streams.records, ['stdout F one', 'stderr F two', 'stdout P prompt> ']);
+  t.equal(pool.started, 0);
+});
+
+t.test('what is told in one turn, begin and end, is an output from start to end', async (t) => {
+  const { worker, streams } = new Rig(t);
+  await streams.print('all\n');
+  worker.begin(streams.sources);
+  worker.end(true);
+  t.match(await streams.ended(), { records: 1 });
+  t.same(streams.records, ['stdout F all']);
+});
+
+t.test('the end is told when the log is durable, and main has its turns meanwhile', async (t) => {
+  const { worker, streams } = new Rig(t);
+  worker.begin(streams.sources);
+  await streams.print('x\n');
+  await waitFor('x', () => streams.records.length === 1);
+  worker.end(true);
+  await Promise.resolve();
+  await Promise.resolve();
+  t.same(streams.endings, [], 'fsync is under way, on another thread');
+  t.match(await streams.ended(), { records: 1 });
+  t.same(streams.complaints.lines, []);
+});
+
+t.test('a flood is a thread’s, from the byte on where main was', async (t) => {
+  const rig = new Rig(t, { pacing: { floodBytes: 1 << 16 } });
+  const { worker, streams, pool } = rig;
+  worker.begin(streams.sources);
+  let text = 'quiet\n';
+  await streams.print(text);
+  await waitFor('quiet', () => streams.records.length === 1);
+  for (let i = 0; i < 40; i++) {
+    const part = `${i} ${'x'.repeat(i)}\n`.repeat(500);
+    text += part;
+    await streams.print(part);
+  }
+  worker.end(true);
+  const counters = await streams.ended();
+  t.same(rig.moves, ['a thread']);
+  t.equal(pool.started, 1);
+  const log = await readLog(streams.path);
+  // A read may end amid a line, which is then two records.
+  t.match(counters, { readBytes: text.length, records: streams.records.length }, 'counted through');
+  t.ok(log.stdout.toString('latin1') === text, 'every byte, once, in order');
+});
+
+t.test('as much as a flood, but in a longer time, stays on main', async (t) => {
+  const rig = new Rig(t, { pacing: { floodBytes: 1000 } });
+  const { worker, streams } = rig;
+  worker.begin(streams.sources);
+  for (let i = 0; i < 3; i++) {
+    await streams.print(`${'x'.repeat(999)}\n`);
+    await waitFor('the record', () => streams.records.length === i + 1);
+    if (i < 2) await new Promise((resolve) => setTimeout(resolve, 1100));
+  }
+  t.same(rig.moves, []);
+});
+
+t.test('a write that takes long makes the log a thread’s', async (t) => {
+  let slow = false;
+  const waiting = new Int32Array(new SharedArrayBuffer(4));
+  const slowCode: LogCode = {
+    ...code,
+    *logSteps(task: LogTask, line, kernel, ways) {
+      const steps = code.logSteps(task, line, kernel, ways);
+      for (let next = steps.next(); ; next = steps.next()) {
+        if (slow) Atomics.wait(waiting, 0, 0, 70);
+        if (next.done === true) return next.value;
+        yield next.value;
+      }
+    },
+  };
+  const rig = new Rig(t, { withCode: slowCode });
+  const { worker, streams, pool } = rig;
+  worker.begin(streams.sources);
+  await streams.print('one\n');
+  await waitFor('one', () => streams.records.length === 1);
+  t.equal(pool.started, 0);
+  slow = true;
+  await streams.print('two\n');
+  await rig.moved('a thread');
+  await streams.print('three\n');
+  await waitFor('three', () => streams.records.length === 3);
+  t.same(streams.records, ['stdout F one', 'stdout F two', 'stdout F three']);
+});
+
+t.test('a thread that has little to do is left, and main goes on', async (t) => {
+  const rig = new Rig(t, { pacing: { floodBytes: 1000, calmBytes: 1000, calmMs: 100 } });
+  const { worker, streams, pool } = rig;
+  worker.begin(streams.sources);
+  const flood = `${'x'.repeat(99)}\n`.repeat(100);
+  for (let round = 1; round <= 3; round++) {
+    // One read of any length is none yet.
+    await streams.print(flood);
+    await waitFor('the first', () => streams.records.length === 201 * (round - 1) + 100);
+    await streams.print(flood);
+    await rig.moved('a thread', round);
+    await rig.moved('main', round);
+    await streams.print('calm\n');
+    await waitFor('the line', () => streams.records.length === 201 * round);
+  }
+  t.ok(pool.started >= 3, `${pool.started} threads`);
+  worker.end(true);
+  t.match(await streams.ended(), { readBytes: 3 * (2 * flood.length + 5), records: 603 });
+});
+
+t.test(`a log that moves to and fro loses nothing and doubles nothing, seed ${SEED}`, async (t) => {
+  const random = seededRandom(SEED);
+  const rig = new Rig(t, { pacing: { floodBytes: 5000, calmBytes: 1 << 30, calmMs: 15 } });
+  const { worker, streams } = rig;
+  worker.begin(streams.sources);
+  const sent = { out: '', err: '' };
+  for (let i = 0; i < 150; i++) {
+    const to = random.pick(['out', 'err'] as const);
+    const text = `${i}${'x'.repeat(random.below(200))}\n`.repeat(random.below(100)) + random.pick(['', 'part']);
+    sent[to] += text;
+    await streams.print(text, streams[to]);
+    if (random.below(4) === 0) await new Promise((resolve) => setTimeout(resolve, random.below(40)));
+  }
+  worker.end(true);
+  const counters = await streams.ended();
+  const log = await readLog(streams.path);
+  t.ok(log.stdout.toString('latin1') === sent.out, 'stdout');
+  t.ok(log.stderr.toString('latin1') === sent.err, 'stderr');
+  t.equal(counters?.readBytes, sent.out.length + sent.err.length);
+  t.ok(rig.moves.filter((move) => move === 'a thread').length >= 2, `${rig.moves}`);
+  t.ok(rig.moves.filter((move) => move === 'main').length >= 2, `${rig.moves}`);
+});
+
+t.test('without fds for a thread’s doorbells main goes on with the flood', async (t) => {
+  const rig = new Rig(t, { pacing: { floodBytes: 1000 }, withSys: realSysBut({ eventfd: () => EMFILE }) });
+  const { worker, streams, pool } = rig;
+  worker.begin(streams.sources);
+  const text = `${'x'.repeat(99)}\n`.repeat(5000);
+  await streams.print(text);
+  worker.end(true);
+  t.match(await streams.ended(), { readBytes: text.length });
+  t.ok((await readLog(streams.path)).stdout.toString('latin1') === text);
+  t.equal(pool.started, 0);
+  t.ok(rig.complaints.lines.some((line) => line.includes('Failed to create eventfd')));
+});
+
+t.test('a thread that cannot start leaves the flood to main', async (t) => {
+  const rig = new Rig(t, { pacing: { floodBytes: 1000 } });
+  const { worker, streams, pool } = rig;
+  pool.run = () => {
+    pool.started++;
+    return { tell: () => {}, done: Promise.reject(new Error('no thread today')) };
+  };
+  worker.begin(streams.sources);
+  const text = `${'x'.repeat(99)}\n`.repeat(5000);
+  await streams.print(text);
+  worker.end(true);
+  t.match(await streams.ended(), { readBytes: text.length, droppedBytes: 0 });
+  t.ok((await readLog(streams.path)).stdout.toString('latin1') === text);
+  t.equal(pool.started, 1, 'and does not try again with each read');
+  t.ok(rig.complaints.lines.some((line) => line.includes('no thread today')));
+});
+
+t.test('a loop that dies on main goes on in a thread, amid a line', async (t) => {
+  let dies = false;
+  const mortal: LogCode = {
+    ...code,
+    *logSteps(task, line, kernel, ways) {
+      const steps = code.logSteps(task, line, kernel, ways);
+      for (let next: IteratorResult<unknown, LogResult> = steps.next(); ; next = steps.next()) {
+        if (next.done === true) return next.value;
+        if (dies) throw new Error('dies on main');
+        yield next.value as never;
+      }
+    },
+  };
+  const rig = new Rig(t, { withCode: mortal });
+  const { worker, streams, pool } = rig;
+  worker.begin(streams.sources);
+  await streams.print('one\n');
+  await waitFor('one', () => streams.records.length === 1);
+  dies = true;
+  await streams.print('half');
+  await waitFor('the thread', () => pool.started === 1);
+  await streams.print(' and half\n');
+  await waitFor('the line', () => streams.records.some((record) => record.includes('and half')));
+  worker.end(true);
+  await streams.ended();
+  const log = await readLog(streams.path);
+  t.equal(log.stdout.toString(), 'one\nhalf and half\n');
+  t.ok(rig.complaints.lines.some((line) => line.includes('log worker died (1 of 3)')));
+});
+
+t.test('a new file is made by main, once', async (t) => {
+  const { worker, streams } = new Rig(t);
+  worker.begin(streams.sources);
+  await streams.print('old\n');
+  await waitFor('old', () => streams.records.length === 1);
+  worker.reopen();
+  await waitFor('the new file', () => streams.log === '');
+  await streams.print('new\n');
+  await waitFor('new', () => streams.records.length === 1);
+  t.same(streams.records, ['stdout F new']);
+});
+
+t.test('only regular files of this machine are main’s to write', (t) => {
+  const dir = t.testdir({});
+  const file = join(dir, 'log');
+  const fifo = join(dir, 'fifo');
+  execFileSync('mkfifo', [fifo]);
+  writeFileSync(file, '');
+  const target = (fd: number) => ({ driver: 'k8s-file', path: 'x', fd }) as const;
+  const fds = {
+    file: openLog(file),
+    fifo: openSync(fifo, 'r+'),
+    device: openSync('/dev/null', 'w'),
+    proc: openSync('/proc/self/comm', 'r'),
+  };
+  t.teardown(() => {
+    for (const fd of Object.values(fds)) closeSync(fd);
+  });
+  const journald = {
+    driver: 'journald',
+    socketPath: '/x',
+    cid: 'c',
+    name: undefined,
+    tag: undefined,
+    labels: [],
+    tellPartial: true,
+  } as const;
+  t.equal(mayBeOnMain(sys, [target(fds.file)]), true);
+  t.equal(mayBeOnMain(sys, [target(fds.file), target(fds.file)]), true);
+  t.equal(mayBeOnMain(sys, []), true, 'nobody waits for nothing');
+  t.equal(mayBeOnMain(sys, [target(fds.fifo)]), false);
+  t.equal(mayBeOnMain(sys, [target(fds.device)]), false);
+  t.equal(mayBeOnMain(sys, [target(fds.proc)]), false, 'whose file system is not known');
+  t.equal(mayBeOnMain(sys, [target(700)]), false);
+  t.equal(mayBeOnMain(sys, [target(fds.file), journald]), false, 'all of them');
+  t.end();
+});
