@@ -93,7 +93,8 @@ export class LogWorker {
   #startedMs = 0;
   /** On performance.now()'s clock: main keeps the loop until then, whatever comes. */
   #onMainUntilMs = 0;
-  #hadClients = false;
+  /** Somebody is attached, or about to be. */
+  #clients = false;
   #hasDied = false;
   #lost = false;
   #closed = false;
@@ -165,7 +166,7 @@ export class LogWorker {
    * ConmonError DOORBELL.
    */
   keepForClients(): void {
-    this.#hadClients = true;
+    this.#clients = true;
     if (this.#doorbells === undefined) {
       this.doorbells; // before the loop that has none is given up
       if (this.#quiet && this.#mainLogs) this.#startOnMain(this.#mainLogs);
@@ -176,6 +177,16 @@ export class LogWorker {
   /** After all there is no attach worker: nothing is kept. */
   forgetClients(): void {
     this.#attachConsumer().leave();
+    this.clientsLeft();
+  }
+
+  /** There is no attach worker any longer, and the ring keeps nothing for one: main needs no doorbell then. */
+  clientsLeft(): void {
+    this.#clients = false;
+    if (this.#quiet === undefined || this.#mainLogs === undefined) return;
+    this.#quiet.stop(); // it watches what is closed now
+    this.#closeDoorbells();
+    this.#startOnMain(this.#mainLogs);
   }
 
   #attachConsumer(): RingConsumer {
@@ -308,7 +319,7 @@ export class LogWorker {
   #backOnMain(mainLogs: MainLogs): void {
     this.#diag.debug('main goes on with the logs');
     this.#stopLooking();
-    if (!this.#hadClients) this.#closeDoorbells();
+    if (!this.#clients) this.#closeDoorbells();
     try {
       this.#startOnMain(mainLogs);
     } catch (error) {

@@ -102,6 +102,7 @@ export class Output {
   #newAttach(log: LogWorker, plan: AttachPlan): AttachWorker {
     const attach = new AttachWorker(this.#sys, this.#diag, this.#thePool(), log, plan, () => {
       this.#serving = false;
+      if (this.#logging && !this.#ended) log.clientsLeft();
       if (!this.#ended) this.#onLeft?.();
       this.#tellEnded();
       this.#release();

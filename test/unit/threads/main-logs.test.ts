@@ -1,11 +1,15 @@
 /** For src/threads/main-logs.ts and log-worker.ts: quiet logs are written by main, floods by a thread, and nothing is lost between. */
 import { execFileSync } from 'node:child_process';
 import { closeSync, openSync, writeFileSync } from 'node:fs';
+import { constants } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { openLog } from '../../../src/log/open-log.ts';
+import { F_GETFD } from '../../../src/native/constants.ts';
 import { sys } from '../../../src/native/sys.ts';
 import type { LogResult, LogTask } from '../../../src/proto/log-messages.ts';
+import { RingConsumer } from '../../../src/ring/consumer.ts';
+import { ATTACH_CONSUMER } from '../../../src/ring/layout.ts';
 import { LogWorker } from '../../../src/threads/log-worker.ts';
 import { type LogCode, MainLogs, mayBeOnMain, type Pacing } from '../../../src/threads/main-logs.ts';
 import { type Pool, WorkerPool } from '../../../src/threads/pool.ts';
@@ -19,6 +23,7 @@ import { Streams } from './rig.ts';
 
 const NEVER: Pacing = { floodBytes: Number.POSITIVE_INFINITY, calmBytes: 0, calmMs: 1 << 30 };
 const EMFILE = -24;
+const { EBADF } = constants.errno;
 
 /** Threads as ever; counts them. */
 class CountingPool implements Pool {
@@ -266,6 +271,33 @@ t.test('a loop that dies on main goes on in a thread, amid a line', async (t) =>
   const log = await readLog(streams.path);
   t.equal(log.stdout.toString(), 'one\nhalf and half\n');
   t.ok(rig.complaints.lines.some((line) => line.includes('log worker died (1 of 3)')));
+});
+
+/** Where an attach worker would be: its side of the ring. */
+t.test('a client that comes and goes while main writes: its doorbells come and go with it', async (t) => {
+  const rig = new Rig(t);
+  const { worker, streams, pool } = rig;
+  worker.begin(streams.sources);
+  await streams.print('before\n');
+  await waitFor('before', () => streams.records.length === 1);
+  for (let visit = 1; visit <= 3; visit++) {
+    worker.keepForClients();
+    const { own, attach } = worker.doorbells;
+    const client = new RingConsumer(worker.memory, worker.geometry.capacityBytes, ATTACH_CONSUMER, own);
+    await waitFor('the client to be let in', () => client.active);
+    await streams.print(`visit ${visit}\n`);
+    await waitFor('the record', () => client.next());
+    const record = Buffer.from(new Uint8Array(worker.memory.buffer, client.offset, client.length));
+    t.equal(record.toString(), `visit ${visit}\n`);
+    client.release();
+    client.leave();
+    worker.clientsLeft();
+    for (const { fd } of [own, attach]) t.equal(sys.fcntl(fd, F_GETFD, 0), -EBADF, 'closed');
+  }
+  await streams.print('after\n');
+  await waitFor('after', () => streams.records.length === 5);
+  t.equal(pool.started, 0);
+  t.same(streams.records.at(-1), 'stdout F after');
 });
 
 t.test('a new file is made by main, once', async (t) => {
