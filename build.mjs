@@ -6,9 +6,11 @@
 
 import { spawnSync } from 'node:child_process';
 import {
+  closeSync,
   cpSync,
   existsSync,
   mkdirSync,
+  openSync,
   readdirSync,
   readFileSync,
   realpathSync,
@@ -206,15 +208,18 @@ function recordCaches() {
   writeFileSync(`${tree}/${out}/worker.js`, recorder('thread', [save('thread'), keep]));
   writeFileSync(`${tree}/${out}/log.cjs`, recorder('log', [save('log'), keep, aroundTask]));
   const runtime = `${tree}/runtime`;
-  const execArgs = `--sync -e -c warm-up -n warm-up -r ${runtime} -p ${tree}/exec-pid -l ${tree}/exec-log`;
+  const execArgs = `--sync -e -c warm-up -n warm-up -r ${runtime} -p ${tree}/exec-pid`;
+  // A file's log is written by main, a fifo's by a thread: both are to be recorded. It is open here for who opens it to write.
+  const fifo = `${tree}/fifo`;
+  if (spawnSync('mkfifo', [fifo]).status !== 0) throw new Error(`mkfifo ${fifo} failed`);
+  const fifoFd = openSync(fifo, 'r+');
   writeFileSync(
     runtime,
     [
       '#!/bin/sh',
-      'run() { sleep 0.3; for i in 1 2; do',
-      `[ "$verb" = create ] && [ -S ${tree}/run/conmon/warm-up ] && ${tree}/bin/conmon ${execArgs} --exec-process-spec ${runtime}`,
-      // Quiet first, and then what a thread is started for.
-      'done; echo out; echo err >&2; sleep 0.1; yes | head -c 16000000; }',
+      'run() { sleep 0.3; for log in exec-log fifo; do',
+      `[ "$verb" = create ] && [ -S ${tree}/run/conmon/warm-up ] && ${tree}/bin/conmon ${execArgs} -l ${tree}/$log --exec-process-spec ${runtime}`,
+      'done; echo out; echo err >&2; }',
       'for verb in "$@"; do case "$verb" in create | exec) break ;; esac; done',
       'while [ "$1" != --pid-file ]; do shift; done',
       'run & printf %s $! >"$2"',
@@ -236,7 +241,7 @@ function recordCaches() {
     tree,
     '--full-attach',
   ];
-  const files = ['-l', `${tree}/log`, '-p', `${tree}/pidfile`, '-P', `${tree}/conmon-pidfile`];
+  const files = ['-l', fifo, '-p', `${tree}/pidfile`, '-P', `${tree}/conmon-pidfile`];
   const dirs = ['--exit-dir', `${tree}/exits`, '--persist-dir', tree];
   const command = [`${tree}/bin/conmon`, ...args, ...files, ...dirs];
   const start = ([path, ...rest]) =>
@@ -247,6 +252,7 @@ function recordCaches() {
     });
   let run = start(process.getuid() === 0 ? ['unshare', '-U', '-r', '--', ...command] : command);
   if (run.status !== 0) run = start(command);
+  closeSync(fifoFd);
   if (run.status !== 0) throw new Error(`warm-up session: status ${run.status}, ${run.signal}: ${run.stderr}`);
   for (const name of [...CACHED, ...CACHED_OF_EXECS]) cpSync(`${tree}/${out}/${name}.cache`, `${out}/${name}.cache`);
   rmSync(tree, { recursive: true, force: true });

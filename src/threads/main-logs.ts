@@ -1,7 +1,7 @@
 /**
- * Logs that the main thread writes itself, while they are quiet: a container that says little costs no thread for it, which
- * would be another V8 and another event loop. Only into files of this machine, of which a write waits for nobody else's
- * server; a flood is a thread's. Main thread; docs/adr/0049-quiet-logs-on-main.md.
+ * Logs that the main thread writes itself, while they take little of its time: a container that says little costs no thread,
+ * which would be another V8 and another event loop. Only into files of this machine, of which a write waits for nobody else's
+ * server; a flood that lasts, and a disk that is slow, are a thread's. Main thread; docs/adr/0049-quiet-logs-on-main.md.
  */
 
 import { fsync } from 'node:fs';
@@ -34,16 +34,16 @@ const LOCAL = new Set([
 /** Of fstatat's answer. */
 const MODE = 2;
 const STAT_WORDS = 5;
-/** What is read within {@link WINDOW_MS} more than once is a flood. */
-const FLOOD_BYTES = 1 << 20;
+/** Main's time is the container's, its clients' and its engine's: logs may have half of it. */
+const BUSY_MS = 500;
 const WINDOW_MS = 1000;
-/** A thread that has read less than that in so long is not needed any longer. Its start takes 20 ms of CPU. */
-const CALM_BYTES = 1 << 20;
+/** A thread that has read less than that in so long, one part in a thousand of what it could, is not needed any longer. */
+const CALM_BYTES = 1 << 26;
 const CALM_MS = 30_000;
 /** A step that took so long had to wait: for a disk, most likely. Others must not wait for that. */
 const SLOW_STEP_MS = 50;
-/** What is read of one stream before main hears what else has happened. */
-export const MAIN_TURN_BYTES = 1 << 18;
+/** What is read of one stream in a step: all that its pipe holds, as it pays (docs/adr/0028-long-reads.md), and no more. */
+const TURN_BYTES = 1 << 20;
 /** Fds from here on: below are the standard streams. */
 const FIRST_FD = 3;
 
@@ -102,18 +102,23 @@ function isRegular(sys: Sys, fd: number): boolean {
 
 /** When a loop moves. */
 export interface Pacing {
-  readonly floodBytes: number;
+  /** To a thread, when all loops on main together take more than that of {@link WINDOW_MS}. */
+  readonly busyMs: number;
+  /** Back to main, when a thread reads less than that in so long. */
   readonly calmBytes: number;
   readonly calmMs: number;
 }
 
-const PACING: Pacing = { floodBytes: FLOOD_BYTES, calmBytes: CALM_BYTES, calmMs: CALM_MS };
+const PACING: Pacing = { busyMs: BUSY_MS, calmBytes: CALM_BYTES, calmMs: CALM_MS };
 
 export class MainLogs {
   readonly pacing: Pacing;
   readonly #sys: Sys;
   readonly #diag: Diag;
   readonly #code: LogCode;
+  /** What loops have taken of the window that began then. */
+  #sinceMs = 0;
+  #spentMs = 0;
   /** Those of execs are used one after the other (./memories.ts). */
   readonly #kernels = new WeakMap<WebAssembly.Memory, Kernel>();
 
@@ -126,7 +131,6 @@ export class MainLogs {
   }
 
   run(task: LogTask, owner: QuietOwner): QuietLog {
-    const { counters } = task;
     const told: ToLogWorker[] = [];
     const line: Line<ToLogWorker, FromLogWorker> = {
       next: () => told.shift(),
@@ -135,15 +139,14 @@ export class MainLogs {
     const syncs = new Syncs(this.#sys);
     const steps = this.#code.logSteps(task, line, this.#kernel(task.memory), {
       syncFile: syncs.start,
-      turnBytes: MAIN_TURN_BYTES,
+      turnBytes: TURN_BYTES,
       // Main gives back what is main's by itself (src/main.ts).
       giveBack: () => {},
     });
-    const pace = new Pace(this.pacing.floodBytes);
     const loop: MainLoop<LogResult> = new MainLoop(this.#sys, steps, {
-      onStep: (tookMs) => {
+      onStep: (tookMs, nowMs) => {
         const slow = tookMs > SLOW_STEP_MS;
-        if (!slow && !pace.isFlood(counters.readBytes)) return;
+        if (!this.#spend(tookMs, nowMs) && !slow) return;
         if (slow) this.#diag.debug(`a step of the log's took ${Math.round(tookMs)} ms`);
         if (isBetweenRecords(task)) owner.onBusy();
       },
@@ -160,6 +163,16 @@ export class MainLogs {
     };
   }
 
+  /** @returns whether it is too much. */
+  #spend(tookMs: number, nowMs: number): boolean {
+    if (nowMs - this.#sinceMs > WINDOW_MS) {
+      this.#sinceMs = nowMs;
+      this.#spentMs = 0;
+    }
+    this.#spentMs += tookMs;
+    return this.#spentMs > this.pacing.busyMs;
+  }
+
   #kernel(memory: WebAssembly.Memory): Kernel {
     const known = this.#kernels.get(memory);
     if (known !== undefined) return known;
@@ -172,26 +185,6 @@ export class MainLogs {
 /** A record's beginning in a file, whose rest is not in the shared memory, would be ended for it by who takes over. */
 function isBetweenRecords({ memory, targets }: Pick<LogTask, 'memory' | 'targets'>): boolean {
   return targets.every((_, index) => driverState(memory, index)[DriverField.fragmentBytes] === 0);
-}
-
-/** How much comes. */
-class Pace {
-  readonly #floodBytes: number;
-  #sinceMs = Number.NEGATIVE_INFINITY;
-  #sinceBytes = 0;
-
-  constructor(floodBytes: number) {
-    this.#floodBytes = floodBytes;
-  }
-
-  isFlood(readBytes: number): boolean {
-    if (readBytes - this.#sinceBytes < this.#floodBytes) return false;
-    const nowMs = performance.now();
-    const flood = nowMs - this.#sinceMs < WINDOW_MS;
-    this.#sinceMs = nowMs;
-    this.#sinceBytes = readBytes;
-    return flood;
-  }
 }
 
 /** fsync(2) takes as long as a disk wants: it is done on a thread of libuv's, and the log's end waits for it. */

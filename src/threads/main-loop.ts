@@ -14,8 +14,8 @@ const NOTHING: PollRequest = { set: new Int32Array(0), count: 0, timeoutMs: -1 }
 export interface MainLoopEvents<Result> {
   /** Called once, with the loop's result, or with what it has thrown; not after {@link MainLoop.stop}. */
   onEnd(result: Result | undefined, error: unknown): void;
-  /** After each step but the last; it may stop the loop. @param tookMs of the clock on the wall, not of this thread's own */
-  onStep(tookMs: number): void;
+  /** After each step but the last; it may stop the loop. Both on performance.now()'s clock. */
+  onStep(tookMs: number, nowMs: number): void;
 }
 
 export class MainLoop<Result> {
@@ -105,7 +105,8 @@ export class MainLoop<Result> {
       return false;
     }
     this.#request = next.value;
-    this.#events.onStep(performance.now() - startMs);
+    const nowMs = performance.now();
+    this.#events.onStep(nowMs - startMs, nowMs);
     return !this.#stopped;
   }
 
