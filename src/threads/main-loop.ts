@@ -7,14 +7,20 @@ import { POLLIN } from '../native/constants.ts';
 import type { PollRequest, Steps } from '../native/steps.ts';
 import type { Sys, Watch } from '../native/sys.ts';
 
+/** A wait that is shorter is waited out: a timer takes a millisecond at least, and main can spare less (src/log/pace.ts). */
+const BRIEF_MS = 1;
 /** Steps that do not wait in one turn of the event loop: a read, and what it left unfinished. */
 const STEPS_A_TURN = 4;
 const NOTHING: PollRequest = { set: new Int32Array(0), count: 0, timeoutMs: -1 };
 
+function isBrief({ timeoutMs }: PollRequest): boolean {
+  return timeoutMs >= 0 && timeoutMs < BRIEF_MS;
+}
+
 export interface MainLoopEvents<Result> {
   /** Called once, with the loop's result, or with what it has thrown; not after {@link MainLoop.stop}. */
   onEnd(result: Result | undefined, error: unknown): void;
-  /** After each step but the last; it may stop the loop. Both on performance.now()'s clock. */
+  /** After each step but the last, with the brief wait before it; it may stop the loop. On performance.now()'s clock. */
   onStep(tookMs: number, nowMs: number): void;
 }
 
@@ -32,6 +38,8 @@ export class MainLoop<Result> {
   #deadlineMs = Number.POSITIVE_INFINITY;
   /** A wait that is none goes on in the next turn. */
   #going: ReturnType<typeof setImmediate> | undefined;
+  /** Of main's time, since the step before. */
+  #waitedMs = 0;
   #woken = false;
   #stopped = false;
 
@@ -49,7 +57,7 @@ export class MainLoop<Result> {
     this.#woken = true;
     queueMicrotask(() => {
       this.#woken = false;
-      if (this.#stopped || !this.#poll()) return;
+      if (this.#stopped || !this.#poll(0)) return;
       this.#mark(0);
       this.#go();
     });
@@ -74,19 +82,19 @@ export class MainLoop<Result> {
   #go(): void {
     for (let steps = 1; ; steps++) {
       if (!this.#step()) return;
-      if (this.#request.timeoutMs !== 0) break;
+      if (!isBrief(this.#request)) break;
       if (steps === STEPS_A_TURN) {
         this.#going ??= setImmediate(() => this.#look());
         return;
       }
-      if (!this.#poll()) return;
+      if (!this.#poll(this.#request.timeoutMs)) return;
     }
     this.#wait();
   }
 
   #look(): void {
     this.#going = undefined;
-    if (!this.#stopped && this.#poll()) this.#go();
+    if (!this.#stopped && isBrief(this.#request) && this.#poll(this.#request.timeoutMs)) this.#go();
   }
 
   /** @returns whether the loop is still here. */
@@ -106,7 +114,9 @@ export class MainLoop<Result> {
     }
     this.#request = next.value;
     const nowMs = performance.now();
-    this.#events.onStep(nowMs - startMs, nowMs);
+    const tookMs = nowMs - startMs + this.#waitedMs;
+    this.#waitedMs = 0;
+    this.#events.onStep(tookMs, nowMs);
     return !this.#stopped;
   }
 
@@ -116,9 +126,10 @@ export class MainLoop<Result> {
     this.#events.onEnd(undefined, error);
   }
 
-  /** What is ready now. @returns whether the loop is still here. */
-  #poll(): boolean {
-    const result = this.#sys.poll(this.#request.set, this.#request.count, 0);
+  /** What is ready by then. @returns whether the loop is still here. */
+  #poll(timeoutMs: number): boolean {
+    if (timeoutMs > 0) this.#waitedMs += timeoutMs;
+    const result = this.#sys.poll(this.#request.set, this.#request.count, timeoutMs);
     if (result < 0) this.#fail(new Error(`log loop: poll: ${this.#sys.strerror(result)}`));
     return result >= 0;
   }
@@ -169,7 +180,7 @@ export class MainLoop<Result> {
       return;
     }
     // It is about to look by itself, and at all of them.
-    if (this.#request.timeoutMs === 0) return;
+    if (isBrief(this.#request)) return;
     this.#mark(this.#waitedFor.indexOf(fd));
     this.#go();
   }
@@ -190,7 +201,7 @@ export class MainLoop<Result> {
 
   #fired(): void {
     this.#timerAtMs = Number.POSITIVE_INFINITY;
-    if (this.#request.timeoutMs === 0 || this.#deadlineMs === Number.POSITIVE_INFINITY) return;
+    if (isBrief(this.#request) || this.#deadlineMs === Number.POSITIVE_INFINITY) return;
     if (this.#deadlineMs > performance.now()) this.#setTimer();
     else this.#go();
   }

@@ -168,6 +168,31 @@ t.test('a wait of no time looks at all fds, and main gets its turn between many 
   t.ok(turns >= 20, `${turns} turns`);
 });
 
+t.test('a wait below a millisecond is waited out, is main’s time, and ends when something is ready', async (t) => {
+  const rig = new Rig(t);
+  const waits: number[] = [];
+  const polling = realSysBut({
+    poll: (set, count, timeoutMs) => {
+      waits.push(timeoutMs);
+      return sys.poll(set, count, timeoutMs);
+    },
+  });
+  function* steps(): Steps<string> {
+    for (let i = 0; i < 3; i++) {
+      const request = rig.request(0.9);
+      if (i === 2) rig.say(rig.a, 'x');
+      yield request;
+      rig.note(request);
+    }
+    return 'end';
+  }
+  rig.run(steps(), polling);
+  await waitFor('the end', () => rig.ends.length > 0);
+  t.same(rig.seen, ['nothing', 'nothing', 'a']);
+  t.same(waits, [0, 0.9, 0.9, 0.9]);
+  t.ok((rig.steps[1] ?? 0) >= 0.9, 'a step is charged with the wait before it');
+});
+
 t.test('an fd that is not asked for is not watched; one that is again, is', async (t) => {
   const rig = new Rig(t);
   const sets = [
