@@ -58,9 +58,16 @@ build/build-id: FORCE
 FORCE:
 
 STATIC := -static-pie -Wl,-z,relro,-z,now
-bin/conmon: native/launcher.c native/join.c native/join.h native/seeds.h build/build-id Makefile | node_modules/.installed
+
+# The launcher's C library: its own, which starts in no time (docs/adr/0051-a-launcher-without-glibc.md), or with
+# LIBC=system the system's. The compiler must not make tables of addresses, nor take the library's loops apart.
+LIBC := $(if $(filter x64 arm64,$(ARCH)),small,system)
+SMALL_LIBC := native/small-libc.c -nostdlib -mstack-protector-guard=global -fno-tree-slp-vectorize -fno-lto \
+	-U_FILE_OFFSET_BITS -U_TIME_BITS -Wl,-z,noexecstack
+LAUNCHER := native/launcher.c native/join.c $(if $(filter small,$(LIBC)),$(SMALL_LIBC))
+bin/conmon: $(wildcard native/*.[ch]) build/build-id Makefile | node_modules/.installed
 	@mkdir -p bin
-	$(CC) -std=c11 $(CFLAGS) $(WARN) $(HARDEN) $(STATIC) -DBUILD_ID='"$(BUILD_ID)"' -o $@ native/launcher.c native/join.c
+	$(CC) -std=c11 $(CFLAGS) $(WARN) $(HARDEN) $(STATIC) -DBUILD_ID='"$(BUILD_ID)"' -o $@ $(LAUNCHER)
 
 $(LIBEXEC)/later: native/later.c Makefile | node_modules/.installed
 	@mkdir -p $(LIBEXEC)

@@ -62,18 +62,18 @@
 #define ENTRY_FDS_BYTES 120000
 
 /* What reaches Node of the caller's environment: these, and CONMON_*. The memfd has everything, for the runtime. */
-static const char *const passed_names[] = {
+static const char passed_names[][20] = {
 	"TZ=", "TZDIR=", "TMPDIR=", "XDG_RUNTIME_DIR=", "LISTEN_PID=", "LISTEN_FDS=", "LISTEN_FDNAMES=",
 	"NOTIFY_SOCKET=", "_OCI_SYNCPIPE=", "_OCI_STARTPIPE=", "_OCI_ATTACHPIPE=",
 };
 
-static const char *const node_flags[] = {NODE_FLAGS NULL};
+static const char node_flags[][64] = {NODE_FLAGS ""};
 
 /* V8 looks for a secret for its hash tables in each thread: with one of these it finds it soon (native/seeds.c). */
 static const int random_seeds[] = {
 #include "seeds.h"
 };
-static const char *const node_settings[] = {NODE_SETTINGS NULL};
+static const char node_settings[][160] = {NODE_SETTINGS ""};
 static const int forwarded_signals[] = {SIGTERM, SIGINT, SIGQUIT};
 
 #define COUNT(array) (sizeof(array) / sizeof(*(array)))
@@ -402,7 +402,7 @@ static const char **node_environment(char **environment)
 	for (size_t i = 0; i < count; i++)
 		if (passes_to_node(environment[i]))
 			vector[used++] = environment[i];
-	for (size_t i = 0; node_settings[i] != NULL; i++)
+	for (size_t i = 0; node_settings[i][0] != '\0'; i++)
 		vector[used++] = node_settings[i];
 	return vector;
 }
@@ -425,7 +425,7 @@ static const char **node_arguments(int count, char **arguments)
 	const char **vector = new_vector(3 + caller_arguments + COUNT(node_flags));
 
 	vector[used++] = "conmon";
-	for (size_t i = 0; node_flags[i] != NULL; i++)
+	for (size_t i = 0; node_flags[i][0] != '\0'; i++)
 		vector[used++] = node_flags[i];
 	vector[used++] = random_seed_flag();
 	vector[used++] = script_path;

@@ -21,7 +21,7 @@ import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
 import { waitFor, within } from '../../helpers/wait.ts';
 
-const REPOSITORY = fileURLToPath(new URL('../../..', import.meta.url));
+export const REPOSITORY = fileURLToPath(new URL('../../..', import.meta.url));
 const WARNINGS = ['-Wall', '-Wextra', '-Werror', '-Wshadow', '-Wformat=2', '-Wvla', '-Wstrict-prototypes'];
 const LIMIT_MS = 20_000;
 
@@ -36,10 +36,19 @@ export const BUILD_ID = 'test-build';
 
 const LAUNCHER = ['native/launcher.c', 'native/join.c', 'native/join.h', 'native/seeds.h'];
 
-/** The two builds that every promise is checked with. */
+/** The two builds that every promise is checked with: as it is shipped (Makefile), and with glibc and what that can check. */
 export const BUILDS = {
-  static: ['-O2', '-D_FORTIFY_SOURCE=2', '-fstack-protector-strong', '-fPIE', '-static-pie'],
-  sanitized: ['-O1', '-g', '-fsanitize=address,undefined', '-fno-sanitize-recover=all'],
+  static: {
+    sources: [...LAUNCHER, 'native/small-libc.c'],
+    flags: [
+      ...['-O2', '-D_FORTIFY_SOURCE=2', '-fstack-protector-strong', '-mstack-protector-guard=global', '-fPIE'],
+      ...['-static-pie', '-nostdlib', '-fno-tree-slp-vectorize'],
+    ],
+  },
+  sanitized: {
+    sources: LAUNCHER,
+    flags: ['-O1', '-g', '-fsanitize=address,undefined', '-fno-sanitize-recover=all'],
+  },
 } as const;
 
 export type BuildName = keyof typeof BUILDS;
@@ -218,7 +227,8 @@ export class Installation {
     this.node = join(this.root, 'libexec/conmon/node');
     mkdirSync(join(this.root, 'bin'), { recursive: true });
     mkdirSync(join(this.root, 'libexec/conmon'), { recursive: true });
-    copyFileSync(compile(LAUNCHER, [...BUILDS[build], `-DBUILD_ID="${BUILD_ID}"`]), this.conmon);
+    const { sources, flags } = BUILDS[build];
+    copyFileSync(compile(sources, [...flags, `-DBUILD_ID="${BUILD_ID}"`]), this.conmon);
     copyFileSync(helper('fake-node'), this.node);
   }
 
