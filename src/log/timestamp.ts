@@ -9,7 +9,8 @@ import { CLOCK_REALTIME } from '../native/constants.ts';
 import type { Sys } from '../native/sys.ts';
 import { STDERR, STDOUT, type Stream } from '../proto/stream.ts';
 
-const QUARTER_SECONDS = 900;
+const QUARTER_MINUTES = 15;
+const SECONDS_AT = 17;
 const FRACTION_AT = 20;
 const STREAM_AT = 35;
 const ZERO = 0x30;
@@ -30,6 +31,7 @@ export class Timestamp {
   readonly #stdout = begun(STDOUT);
   readonly #stderr = begun(STDERR);
   #second = -1;
+  #minute = Number.NaN;
   #quarter = Number.NaN;
   #offsetMinutes = 0;
 
@@ -54,15 +56,26 @@ export class Timestamp {
     memory.set(text, at);
   }
 
-  /** Writes all but the fraction. */
+  /** Writes all but the fraction. Within a minute that is two digits: all of it takes 0.1 ms, in the middle of somebody's line. */
   #enter(second: number): void {
     this.#second = second;
-    const quarter = Math.floor(second / QUARTER_SECONDS);
+    const minute = Math.floor(second / 60);
+    if (minute !== this.#minute) this.#enterMinute(minute);
+    const seconds = second - minute * 60;
+    const tens = Math.floor(seconds / 10);
+    const ones = seconds - tens * 10;
+    this.#stdout[SECONDS_AT] = this.#stderr[SECONDS_AT] = ZERO + tens;
+    this.#stdout[SECONDS_AT + 1] = this.#stderr[SECONDS_AT + 1] = ZERO + ones;
+  }
+
+  #enterMinute(minute: number): void {
+    this.#minute = minute;
+    const quarter = Math.floor(minute / QUARTER_MINUTES);
     if (quarter !== this.#quarter) {
       this.#quarter = quarter;
-      this.#offsetMinutes = this.#offsetAt(second * 1000);
+      this.#offsetMinutes = this.#offsetAt(minute * 60_000);
     }
-    const local = new Date((second + this.#offsetMinutes * 60) * 1000).toISOString().slice(0, 19);
+    const local = new Date((minute + this.#offsetMinutes) * 60_000).toISOString().slice(0, 19);
     const distance = Math.abs(this.#offsetMinutes);
     const offset = `${this.#offsetMinutes < 0 ? '-' : '+'}${two(Math.floor(distance / 60))}:${two(distance % 60)}`;
     const text = `${local}.000000000${offset}`;

@@ -95,6 +95,17 @@ t.test('the next second is the next second, and the clock may go back', async (t
   );
 });
 
+t.test('every second has its own text, in both streams', async (t) => {
+  const clock = at('2026-12-31T17:59:00Z', 0, 345);
+  const first = clock.seconds;
+  for (let second = first; second < first + 2 * 3600; second += second % 7 === 0 ? 3 : 1) {
+    clock.seconds = second;
+    const text = `${new Date((second + 345 * 60) * 1000).toISOString().slice(0, 19)}.000000000+05:45`;
+    const [stdout, stderr] = [clock.prefix(), clock.prefix(STDERR)];
+    if (stdout !== `${text} stdout F ` || stderr !== `${text} stderr F `) t.fail(`${stdout} and ${stderr} at ${text}`);
+  }
+});
+
 t.test('a change to and from summer time shows at its second', async (t) => {
   const [spring, autumn] = [Date.parse('2026-03-29T01:00:00Z'), Date.parse('2026-10-25T01:00:00Z')];
   const clock = new Clock((epochMs) => (epochMs >= spring && epochMs < autumn ? 120 : 60));
