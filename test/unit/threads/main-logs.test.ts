@@ -115,7 +115,7 @@ t.test('a flood is a thread’s, from the byte on where main was', async (t) => 
   let text = 'quiet\n';
   await streams.print(text);
   await waitFor('quiet', () => streams.records.length === 1);
-  for (let i = 0; i < 40; i++) {
+  for (let i = 0; i < 150; i++) {
     const part = `${i} ${'x'.repeat(i)}\n`.repeat(500);
     text += part;
     await streams.print(part);
