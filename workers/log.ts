@@ -8,7 +8,7 @@ import { Diag } from '../src/diag/diag.ts';
 import { type Kernel, loadKernel } from '../src/kernel/kernel.ts';
 import { createDriver } from '../src/log/drivers.ts';
 import type { SyncFile } from '../src/log/file-sink.ts';
-import { Pump, READ_BYTES } from '../src/log/pump.ts';
+import { Pump, UNSTALLED_BYTES } from '../src/log/pump.ts';
 import { giveMemoryBack } from '../src/native/garbage.ts';
 import { buildId, checkBuild } from '../src/native/libexec.ts';
 import { forgetPages, Rest } from '../src/native/rest.ts';
@@ -76,8 +76,7 @@ export function* logSteps(
       source: new RingConsumer(memory, geometry.capacityBytes, ATTACH_CONSUMER, undefined),
       wake: () => producer.wake(),
     }),
-    // Room for two reads stays, so that what is older than the limit is dropped before the container has to wait.
-    keepBytes: geometry.softBytes - 2 * READ_BYTES,
+    keepBytes: geometry.softBytes - UNSTALLED_BYTES,
     counters,
     doorbell,
     ...(turnBytes !== undefined && { turnBytes }),

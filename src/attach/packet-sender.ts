@@ -1,7 +1,7 @@
 /**
  * Sends the packets of records to attach clients; one for all clients of an attach thread. In a flood several packets go out with
  * one io_submit(2): between the messages of a sendmmsg(2) the kernel lets the client run that the first one has woken, which
- * takes that packet and sleeps again, once for each packet (docs/adr/0053). It never waits.
+ * takes that packet and sleeps again, packet by packet (docs/adr/0053). It never waits.
  */
 
 import {
@@ -16,16 +16,13 @@ import {
 import type { Sys } from '../native/sys.ts';
 import { PACKET_PAYLOAD_MAX } from '../proto/attach-messages.ts';
 
-/** Packets of one system call: a whole read of the log thread. */
-export const PACKETS_A_CALL = 34;
+/** Packets of one system call: what fits a socket of {@link SEND_BUFFER_BYTES}, half a read of the log thread. */
+export const PACKETS_A_CALL = 51;
 /** Fewer go out with sendmmsg: nothing is gained. */
 const BATCH_MIN = 4;
 /** What a thread sends before it counts as a flood: the end of a thread with a context takes 30 ms. */
 const FLOOD_BYTES = 1 << 20;
-/**
- * Linux's usual limit for an unprivileged process, which makes twice of it: 52 packets fit, where the usual socket's 26 are less
- * than the log thread reads at once (docs/adr/0039).
- */
+/** Linux's usual limit for an unprivileged process, which makes twice of it: 52 packets fit, where the usual socket has 26 (docs/adr/0039). */
 const SEND_BUFFER_BYTES = 212_992;
 /** A packet's result before the kernel has told it. */
 const UNTOLD = 0;
@@ -48,7 +45,7 @@ export class PacketSender {
     this.#sys = sys;
   }
 
-  /** Gives a new client's socket room for a whole read. @returns what it has, as {@link send} wants it. */
+  /** Gives a new client's socket more room. @returns what it has, as {@link send} wants it. */
   prepare(fd: number): number {
     const room = new Int32Array(1);
     this.#sys.setSendBuffer(fd, SEND_BUFFER_BYTES); // without it the socket takes less at once, and nothing else

@@ -16,10 +16,12 @@ import { PAUSE_MS, Pace, ROOMY_BYTES } from './pace.ts';
 
 export type { ChunkCursor, PumpDriver } from './feed.ts';
 
-/** One read(2) while clients share the ring: several fit what they may hold (docs/adr/0006-data-path.md). */
-export const READ_BYTES = 1 << 18;
+/** One read(2) while clients share the ring: two fit what they may hold, one that is sent and one that is read (docs/adr/0053). */
+export const READ_BYTES = 3 << 18;
 /** And while nobody else reads: all that a pipe holds, so that the container is woken once for it (docs/adr/0028-long-reads.md). */
 export const READ_ALONE_BYTES = 1 << 20;
+/** Of what consumers may hold, a stalled log leaves so much: what is too old is dropped before the container has to wait. */
+export const UNSTALLED_BYTES = 1 << 19;
 /** A read shorter than this is not worth a system call: the ring's lap end is skipped instead. */
 const LEAST_READ_BYTES = 4096;
 /** What is read of one stream before the doorbell and the other stream get their turn. */

@@ -40,7 +40,7 @@ import type { MainLogs, Pacing, QuietLog } from './main-logs.ts';
 import { freshMemories, type Memories } from './memories.ts';
 import type { Pool } from './pool.ts';
 
-/** What a slow client may hold: several reads. And what a stalled log may: one long read and two short ones behind it. */
+/** What a slow client may hold: two reads. And what a stalled log may: a read of 1 MiB, and room behind it. */
 const SOFT_BYTES = (3 << 19) + 4096;
 /** And as much again for each pipe of 1 MiB at the container's end. Memory that is never used costs nothing. */
 const CAPACITY_BYTES = 1 << 22;
