@@ -7,6 +7,7 @@
 #include "watch.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <uv.h>
 
@@ -72,17 +73,22 @@ static void on_collected(napi_env env, void *data, void *hint)
 	let_go(data);
 }
 
-/* watch(fd, callback): an opaque handle, or -errno. The callback gets 0, or a negative errno, each time fd can be read or was hung up. */
+/*
+ * watch(fd, callback, writable): an opaque handle, or -errno. The callback gets 0, or a negative errno, each time fd can be read or was
+ * hung up; with writable, each time it can be written.
+ */
 napi_value sys_watch(napi_env env, napi_callback_info info)
 {
-	size_t count = 2;
-	napi_value argument[2], result = NULL, name;
+	size_t count = 3;
+	napi_value argument[3], result = NULL, name;
 	int32_t fd = -1;
+	bool writable = false;
 	uv_loop_t *loop = NULL;
 	int failure = -EINVAL;
 	struct watch *w = NULL;
 	if (napi_get_cb_info(env, info, &count, argument, NULL, NULL) != napi_ok || count < 2 ||
-	    napi_get_value_int32(env, argument[0], &fd) != napi_ok || napi_get_uv_event_loop(env, &loop) != napi_ok)
+	    napi_get_value_int32(env, argument[0], &fd) != napi_ok ||
+	    (count > 2 && napi_get_value_bool(env, argument[2], &writable) != napi_ok) || napi_get_uv_event_loop(env, &loop) != napi_ok)
 		goto refuse;
 	w = calloc(1, sizeof(*w));
 	if (w == NULL) {
@@ -98,7 +104,7 @@ napi_value sys_watch(napi_env env, napi_callback_info info)
 	w->poll.data = w;
 	if (napi_create_reference(env, argument[1], 1, &w->callback) != napi_ok ||
 	    napi_create_string_utf8(env, "conmon:watch", NAPI_AUTO_LENGTH, &name) != napi_ok ||
-	    napi_async_init(env, NULL, name, &w->context) != napi_ok || napi_add_async_cleanup_hook(env, on_teardown, w, &w->teardown) != napi_ok || (failure = uv_poll_start(&w->poll, UV_READABLE | UV_DISCONNECT, on_ready)) != 0) {
+	    napi_async_init(env, NULL, name, &w->context) != napi_ok || napi_add_async_cleanup_hook(env, on_teardown, w, &w->teardown) != napi_ok || (failure = uv_poll_start(&w->poll, writable ? UV_WRITABLE : UV_READABLE | UV_DISCONNECT, on_ready)) != 0) {
 		uv_close((uv_handle_t *)&w->poll, on_closed);
 		goto refuse;
 	}

@@ -32,6 +32,8 @@ export interface LogWays {
   readonly giveBack?: () => void;
   /** How a log file is made durable at the end; absent = by waiting for it. */
   readonly syncFile?: SyncFile;
+  /** Whether a message to the journal may wait a moment for room; absent = it may. */
+  readonly waits?: boolean;
   /** Bytes of one stream that are read before others get their turn; absent = as many as a thread may. */
   readonly turnBytes?: number;
 }
@@ -49,7 +51,7 @@ export function* logSteps(
   task: LogTask,
   line: Line<ToLogWorker, FromLogWorker>,
   kernel: Kernel,
-  { giveBack, syncFile, turnBytes }: LogWays = {},
+  { giveBack, syncFile, turnBytes, waits }: LogWays = {},
 ): Steps<LogResult> {
   const { memory, geometry, counters } = task;
   const diag = new Diag(sys, task.diag);
@@ -58,7 +60,7 @@ export function* logSteps(
   const doorbells = new Array<Doorbell | undefined>(CONSUMER_COUNT);
   if (task.attachDoorbellFd !== -1) doorbells[ATTACH_CONSUMER] = new Doorbell(sys, task.attachDoorbellFd);
   const { limits, rotation } = task;
-  const parts = { sys, diag, memory, geometry, kernel, counters, limits, rotation, syncFile };
+  const parts = { sys, diag, memory, geometry, kernel, counters, limits, rotation, syncFile, waits };
   const drivers = task.targets.map((target, index) => createDriver(parts, target, index));
   const bytes = new Uint8Array(memory.buffer);
   const producer = new RingProducer(memory, geometry, doorbells);
@@ -92,11 +94,14 @@ export function* logSteps(
       },
     }),
   });
+  let ended = false;
   try {
     const left = yield* pump.steps();
-    if (!left) pump.close(task.syncLog);
+    ended = !left;
+    if (ended) pump.close(task.syncLog);
     return { counters, left };
   } finally {
-    diag.close(); // also of a loop that somebody else goes on with
+    if (!ended) pump.leave(); // asked to, or stopped amid a wait
+    diag.close();
   }
 }

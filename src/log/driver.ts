@@ -39,6 +39,8 @@ export interface LogDriver {
   reopen(): void;
   /** Nothing has come for a while: memory of its own that holds nothing may be given back. */
   rest(): void;
+  /** Another loop goes on with what is in the shared memory: what is not there, and is of no use to it, is given back. */
+  leave(): void;
   /** Makes everything durable. */
   sync(): void;
   /** Releases the sink and says in the diagnostics what it has lost in all. */

@@ -30,6 +30,8 @@ export interface DriverParts {
   readonly rotation: RotationPlan;
   /** How a log file is made durable; absent = by waiting for it. */
   readonly syncFile?: SyncFile | undefined;
+  /** Whether a message to the journal may wait a moment; absent = it may. */
+  readonly waits?: boolean | undefined;
 }
 
 /** Driver number `index` of the session; it takes the target's fd over. */
@@ -69,8 +71,8 @@ function recordFormat({ sys, memory, kernel }: DriverParts, target: FileTarget):
 }
 
 function journald(parts: DriverParts, target: JournaldTarget, index: number, state: DriverState, loss: Loss): Journald {
-  const { sys, memory, kernel, counters } = parts;
-  return new Journald(target, { sys, memory, kernel, counters, state, loss, ...places(parts, index) });
+  const { sys, memory, kernel, counters, waits = true } = parts;
+  return new Journald(target, { sys, memory, kernel, counters, state, loss, waits, ...places(parts, index) });
 }
 
 /** Where in the shared memory driver `index` works: two formatter states, two output areas. */

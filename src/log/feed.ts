@@ -6,7 +6,7 @@
 
 import type { Diag } from '../diag/diag.ts';
 import { errorText } from '../diag/error.ts';
-import type { Stream } from '../proto/stream.ts';
+import { STDERR, STDOUT, type Stream } from '../proto/stream.ts';
 import { POSITION_MASK } from '../ring/layout.ts';
 import type { LogDriver } from './driver.ts';
 import { DriverField, type DriverState } from './driver-state.ts';
@@ -156,6 +156,17 @@ export class Feed {
 
   rest(): void {
     for (const slot of this.drivers) this.#attempt(slot, () => slot.driver.rest());
+  }
+
+  /** Whether all that any driver holds is in the shared memory or the log, and no line is half of either. */
+  get movable(): boolean {
+    for (const { driver } of this.drivers)
+      if (driver.stalled || driver.holdsPartial(STDOUT, false) || driver.holdsPartial(STDERR, false)) return false;
+    return true;
+  }
+
+  leave(): void {
+    for (const slot of this.drivers) this.#attempt(slot, () => slot.driver.leave());
   }
 
   close(sync: boolean): void {

@@ -1,5 +1,5 @@
 /**
- * The connection to journald: an AF_UNIX datagram socket that waits for a moment only. It sends messages that lie in parts in
+ * The connection to journald: an AF_UNIX datagram socket that waits for a moment only, or not at all. It sends messages that lie in parts in
  * the shared memory, many with one call; what no datagram holds goes as a sealed file in memory. Runs on the log thread; no libsystemd.
  * Source: systemd's JOURNAL_NATIVE_PROTOCOL, sd_journal_sendv.
  */
@@ -11,6 +11,7 @@ import {
   F_SEAL_ALL,
   MFD_ALLOW_SEALING,
   MFD_CLOEXEC,
+  MSG_DONTWAIT,
   MSG_NOSIGNAL,
   SOCK_CLOEXEC,
   SOCK_DGRAM,
@@ -29,11 +30,14 @@ const PAIR = 2;
 export class JournalSocket {
   readonly #sys: Sys;
   readonly #path: string;
+  readonly #flags: number;
   #fd = -1;
 
-  constructor(sys: Sys, path: string) {
+  /** @param waits whether this thread has time for {@link SEND_TIMEOUT_MS} */
+  constructor(sys: Sys, path: string, waits: boolean) {
     this.#sys = sys;
     this.#path = path;
+    this.#flags = waits ? MSG_NOSIGNAL : MSG_NOSIGNAL | MSG_DONTWAIT;
   }
 
   /** -1 while there is no connection. */
@@ -58,7 +62,7 @@ export class JournalSocket {
    * @returns how many were sent, at least one, or a negative errno.
    */
   send(memory: Uint8Array, table: Uint32Array, partsEach: number, count: number): number {
-    const sent = this.#sys.sendmmsg(this.#fd, memory, table, partsEach, count, MSG_NOSIGNAL);
+    const sent = this.#sys.sendmmsg(this.#fd, memory, table, partsEach, count, this.#flags);
     // ENOBUFS is what AF_UNIX says of one that is larger than the socket's buffer may be.
     return sent === EMSGSIZE || sent === ENOBUFS ? this.#sendFile(memory, table, partsEach) : sent;
   }
@@ -76,7 +80,7 @@ export class JournalSocket {
     for (let part = 0; part < partsEach && result >= 0; part++)
       result = this.#writeAll(file, memory, table[PAIR * part] ?? 0, table[PAIR * part + 1] ?? 0);
     if (result >= 0) result = this.#sys.fcntl(file, F_ADD_SEALS, F_SEAL_ALL);
-    if (result >= 0) result = this.#sys.sendmsg(this.#fd, NO_BYTES, 0, 0, Int32Array.of(file), MSG_NOSIGNAL);
+    if (result >= 0) result = this.#sys.sendmsg(this.#fd, NO_BYTES, 0, 0, Int32Array.of(file), this.#flags);
     this.#sys.close(file);
     return result < 0 ? result : 1;
   }

@@ -74,6 +74,8 @@ export interface JournaldParts {
   readonly outputBytes: number;
   /** A clock that only goes forward, ms. */
   readonly now?: () => number;
+  /** Whether a message may wait a moment for room, see ./journal-socket.ts; absent = it may. */
+  readonly waits?: boolean;
 }
 
 export class Journald implements LogDriver {
@@ -115,7 +117,7 @@ export class Journald implements LogDriver {
   constructor(target: JournaldTarget, parts: JournaldParts) {
     this.#parts = parts;
     this.#now = parts.now ?? (() => performance.now());
-    this.#socket = new JournalSocket(parts.sys, target.socketPath);
+    this.#socket = new JournalSocket(parts.sys, target.socketPath, parts.waits ?? true);
     this.#bytes = new Uint8Array(parts.memory.buffer);
     this.#words = new Uint32Array(parts.memory.buffer);
     const [first, second] = parts.outputs;
@@ -239,6 +241,10 @@ export class Journald implements LogDriver {
   rest(): void {}
 
   sync(): void {}
+
+  leave(): void {
+    this.#socket.close();
+  }
 
   close(): void {
     this.#socket.close();

@@ -172,6 +172,11 @@ export class Pump {
     this.#parts.onRest?.();
   }
 
+  /** Another loop goes on. */
+  leave(): void {
+    this.#feed.leave();
+  }
+
   /** Ends the drivers: everything is written or counted. */
   close(sync: boolean): void {
     this.#feed.close(sync);
@@ -223,7 +228,7 @@ export class Pump {
     for (let message = this.#parts.nextMessage(); message !== undefined; message = this.#parts.nextMessage()) {
       if (message.kind === 'begin') this.#begin(message.sources);
       else if (message.kind === 'reopen') this.#reopen();
-      else if (message.kind === 'leave') this.#leaving = this.#feed.calm;
+      else if (message.kind === 'leave') this.#leaving = this.#feed.movable;
       else this.#ending = message;
     }
   }

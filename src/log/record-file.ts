@@ -162,6 +162,10 @@ export class RecordFile implements LogDriver {
     }
   }
 
+  leave(): void {
+    // The file is the other one's.
+  }
+
   sync(): void {
     this.#parts.sink.sync();
   }

@@ -175,10 +175,11 @@ export interface Sys {
   /** tcsetattr(3), TCSANOW, with bytes that tcgetattr gave. */
   tcsetattr(fd: number, attributes: Uint8Array): SysResult;
   /**
-   * Calls `onReady` from this thread's event loop each time `fd` can be read or was hung up, with 0 or a negative errno.
+   * Calls `onReady` from this thread's event loop each time `fd` can be read or was hung up, or with `writable` each time it can
+   * be written, with 0 or a negative errno.
    * @returns a handle for {@link unwatch}, or a negative errno.
    */
-  watch(fd: number, onReady: (status: number) => void): Watch | SysResult;
+  watch(fd: number, onReady: (status: number) => void, writable?: boolean): Watch | SysResult;
   /** Ends a watch, once; before the fd is closed. */
   unwatch(watch: Watch): SysResult;
   setWindowSize(fd: number, rows: number, columns: number): SysResult;

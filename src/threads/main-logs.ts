@@ -1,7 +1,7 @@
 /**
  * Logs that the main thread writes itself, while they take little of its time: a container that says little costs no thread,
  * which would be another V8 and another event loop. Only into files of this machine, of which a write waits for nobody else's
- * server; a flood that lasts, and a disk that is slow, are a thread's. Main thread; docs/adr/0049-quiet-logs-on-main.md.
+ * server, and to the journal, whose socket says when it is full; a flood that lasts, and a disk that is slow, are a thread's. Main thread; docs/adr/0049-quiet-logs-on-main.md.
  */
 
 import { fsync } from 'node:fs';
@@ -51,6 +51,7 @@ const FIRST_FD = 3;
 export interface LogLoopWays {
   readonly syncFile?: SyncFile;
   readonly turnBytes?: number;
+  readonly waits?: boolean;
   readonly giveBack?: () => void;
 }
 
@@ -90,9 +91,11 @@ function requireLog(): LogCode {
   return createRequire(join(libexecDir, 'threads.cjs'))('./log.cjs') as LogCode;
 }
 
-/** Whether main may write to all of these. Asks their file systems, as opening them did. */
+/** Whether main may write to all of these without waiting for anybody. Asks files' file systems, as opening them did. */
 export function mayBeOnMain(sys: Sys, targets: readonly DriverTarget[]): boolean {
-  return targets.every((target) => 'fd' in target && isRegular(sys, target.fd) && LOCAL.has(sys.fstatfs(target.fd)));
+  return targets.every(
+    (target) => !('fd' in target) || (isRegular(sys, target.fd) && LOCAL.has(sys.fstatfs(target.fd))),
+  );
 }
 
 function isRegular(sys: Sys, fd: number): boolean {
@@ -140,6 +143,7 @@ export class MainLogs {
     const steps = this.#code.logSteps(task, line, this.#kernel(task.memory), {
       syncFile: syncs.start,
       turnBytes: TURN_BYTES,
+      waits: false,
       // Main gives back what is main's by itself (src/main.ts).
       giveBack: () => {},
     });

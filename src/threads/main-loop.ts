@@ -3,7 +3,7 @@
  * loop, and between two of its steps main hears whatever else has happened. Main thread.
  */
 
-import { POLLIN } from '../native/constants.ts';
+import { POLLOUT } from '../native/constants.ts';
 import type { PollRequest, Steps } from '../native/steps.ts';
 import type { Sys, Watch } from '../native/sys.ts';
 
@@ -12,6 +12,11 @@ const BRIEF_MS = 1;
 /** Steps that do not wait in one turn of the event loop: a read, and what it left unfinished. */
 const STEPS_A_TURN = 4;
 const NOTHING: PollRequest = { set: new Int32Array(0), count: 0, timeoutMs: -1 };
+
+/** @param events a set's second number: events | revents << 16 */
+function isForWriting(events = 0): boolean {
+  return (events & POLLOUT) !== 0;
+}
 
 function isBrief({ timeoutMs }: PollRequest): boolean {
   return timeoutMs >= 0 && timeoutMs < BRIEF_MS;
@@ -29,6 +34,8 @@ export class MainLoop<Result> {
   readonly #steps: Steps<Result>;
   readonly #events: MainLoopEvents<Result>;
   readonly #watches = new Map<number, Watch>();
+  /** Those of fds that are to be written: for one wait. */
+  readonly #writable: Watch[] = [];
   #request = NOTHING;
   /** The fds of the last wait, -1 where there is none. */
   #waitedFor = new Int32Array(0);
@@ -74,6 +81,7 @@ export class MainLoop<Result> {
     this.#stopped = true;
     for (const watch of this.#watches.values()) this.#sys.unwatch(watch);
     this.#watches.clear();
+    this.#unwatchWritable();
     clearTimeout(this.#timer);
     clearImmediate(this.#going);
   }
@@ -99,6 +107,7 @@ export class MainLoop<Result> {
 
   /** @returns whether the loop is still here. */
   #step(): boolean {
+    if (this.#writable.length > 0) this.#unwatchWritable();
     const startMs = performance.now();
     let next: IteratorResult<PollRequest, Result>;
     try {
@@ -141,11 +150,14 @@ export class MainLoop<Result> {
     if (this.#deadlineMs < this.#timerAtMs) this.#setTimer();
   }
 
-  /** Whether the fds are those of the wait before, as nearly always. */
+  /** Whether the fds are those of the wait before, all to be read, as nearly always. */
   #asBefore(): boolean {
     const { set, count } = this.#request;
     if (this.#waitedFor.length !== count) return false;
-    for (let i = 0; i < count; i++) if (this.#waitedFor[i] !== set[2 * i]) return false;
+    for (let i = 0; i < count; i++) {
+      const fd = set[2 * i] ?? -1;
+      if (this.#waitedFor[i] !== fd || (fd >= 0 && isForWriting(set[2 * i + 1]))) return false;
+    }
     return true;
   }
 
@@ -159,19 +171,25 @@ export class MainLoop<Result> {
     }
     for (let i = 0; i < count; i++) {
       const fd = this.#waitedFor[i] ?? -1;
-      if (fd >= 0 && !this.#watches.has(fd) && !this.#watch(fd, set[2 * i + 1] ?? 0)) return false;
+      if (fd >= 0 && !this.#watches.has(fd) && !this.#watch(fd, isForWriting(set[2 * i + 1]))) return false;
     }
     return true;
   }
 
-  #watch(fd: number, events: number): boolean {
-    const watch = events === POLLIN ? this.#sys.watch(fd, (status) => this.#ready(fd, status)) : -1;
+  #watch(fd: number, writable: boolean): boolean {
+    const watch = this.#sys.watch(fd, (status) => this.#ready(fd, status), writable);
     if (typeof watch === 'number') {
-      this.#fail(new Error(`log loop: fd ${fd} cannot be watched for ${events}: ${this.#sys.strerror(watch)}`));
+      this.#fail(new Error(`log loop: fd ${fd} cannot be watched: ${this.#sys.strerror(watch)}`));
       return false;
     }
-    this.#watches.set(fd, watch);
+    if (writable) this.#writable.push(watch);
+    else this.#watches.set(fd, watch);
     return true;
+  }
+
+  /** What a step writes to it may close, and open another one of the same number. */
+  #unwatchWritable(): void {
+    for (const watch of this.#writable.splice(0)) this.#sys.unwatch(watch);
   }
 
   #ready(fd: number, status: number): void {
@@ -185,11 +203,12 @@ export class MainLoop<Result> {
     this.#go();
   }
 
-  /** As poll(2) says that an fd can be read. */
+  /** As poll(2) says that an fd is ready for what it is wanted for. */
   #mark(index: number): void {
     const { set } = this.#request;
     const at = 2 * index + 1;
-    if (at < set.length) set[at] = ((set[at] ?? 0) & 0xffff) | (POLLIN << 16);
+    const events = (set[at] ?? 0) & 0xffff;
+    if (at < set.length) set[at] = events | (events << 16);
   }
 
   /** One that fires too soon is cheaper than setting it anew for each line. */

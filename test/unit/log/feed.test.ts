@@ -73,6 +73,7 @@ class Taker implements LogDriver {
   }
   reopen(): void {}
   rest(): void {}
+  leave(): void {}
   sync(): void {}
   close(): void {
     this.closed++;

@@ -61,6 +61,7 @@ class Slow implements LogDriver {
   reopen(): void {}
 
   rest(): void {}
+  leave(): void {}
   sync(): void {}
 
   close(): void {}

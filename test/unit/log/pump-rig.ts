@@ -85,6 +85,7 @@ class Journal implements LogDriver {
   rest(): void {
     this.rests++;
   }
+  leave(): void {}
   sync(): void {}
 
   close(): void {}

@@ -59,6 +59,20 @@ t.test('the callback is called when the other end is closed', async (t) => {
   sys.close(readFd);
 });
 
+t.test('an fd that is watched for writing is told of when there is room', async (t) => {
+  const { readFd, writeFd } = aPipe(t);
+  const full = new Uint8Array(1 << 16);
+  while (sys.write(writeFd, full, 0, full.length) > 0);
+  let calls = 0;
+  const handle = sys.watch(writeFd, () => calls++, true);
+  if (isFailure(handle)) throw new Error('watch');
+  t.teardown(() => sys.unwatch(handle));
+  await new Promise((resolve) => setTimeout(resolve, 30));
+  t.equal(calls, 0);
+  while (sys.read(readFd, full, 0, full.length) > 0);
+  await waitFor('the room', () => calls > 0);
+});
+
 t.test('after unwatch nothing is called, also when it is said in the callback, or twice', async (t) => {
   const { readFd, writeFd } = aPipe(t);
   let calls = 0;

@@ -1,22 +1,24 @@
 /** For src/threads/main-logs.ts and log-worker.ts: quiet logs are written by main, floods by a thread, and nothing is lost between. */
 import { execFileSync } from 'node:child_process';
-import { closeSync, openSync, writeFileSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, writeFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { openLog } from '../../../src/log/open-log.ts';
 import { F_GETFD } from '../../../src/native/constants.ts';
 import { sys } from '../../../src/native/sys.ts';
-import type { LogResult } from '../../../src/proto/log-messages.ts';
+import type { DriverTarget, LogResult } from '../../../src/proto/log-messages.ts';
 import { RingConsumer } from '../../../src/ring/consumer.ts';
 import { ATTACH_CONSUMER } from '../../../src/ring/layout.ts';
 import { LogWorker } from '../../../src/threads/log-worker.ts';
 import { type LogCode, MainLogs, mayBeOnMain, type Pacing } from '../../../src/threads/main-logs.ts';
 import { type Pool, WorkerPool } from '../../../src/threads/pool.ts';
 import * as code from '../../../workers/log.ts';
+import { field } from '../../helpers/journal-entry.ts';
 import { readLog } from '../../helpers/k8s-log.ts';
 import { seededRandom } from '../../helpers/random.ts';
 import { waitFor } from '../../helpers/wait.ts';
+import { Journal } from '../log/journald-rig.ts';
 import { realSysBut, SEED } from '../native/fake-sys.ts';
 import { Complaints } from '../session/complaints.ts';
 import { Streams } from './rig.ts';
@@ -37,6 +39,7 @@ class CountingPool implements Pool {
 }
 
 interface Options {
+  readonly targets?: (streams: Streams) => readonly DriverTarget[];
   readonly pacing?: Partial<Pacing>;
   readonly withSys?: typeof sys;
   readonly withCode?: LogCode;
@@ -48,10 +51,11 @@ class Rig {
   readonly complaints = new Complaints('debug');
   readonly worker: LogWorker;
 
-  constructor(test: Test, { pacing = {}, withSys = sys, withCode = code }: Options = {}) {
+  constructor(test: Test, { pacing = {}, withSys = sys, withCode = code, targets }: Options = {}) {
     this.streams = new Streams(test);
     const mainLogs = new MainLogs(withSys, this.complaints.diag, withCode, { ...NEVER, ...pacing });
-    const plan = { ...this.streams.plan(), mainLogs: () => mainLogs };
+    const wanted = targets ? { ...this.streams.nowhere, targets: targets(this.streams) } : this.streams.plan();
+    const plan = { ...wanted, mainLogs: () => mainLogs };
     this.worker = new LogWorker(withSys, this.complaints.diag, this.pool, plan, this.streams.onEnded);
     test.teardown(async () => {
       if (this.streams.endings.length === 0) this.worker.end(false);
@@ -109,7 +113,7 @@ t.test('the end is told when the log is durable, and main has its turns meanwhil
 });
 
 t.test('a flood is a thread’s, from the byte on where main was', async (t) => {
-  const rig = new Rig(t, { pacing: { busyMs: 2 } });
+  const rig = new Rig(t, { pacing: { busyMs: 0.2 } });
   const { worker, streams, pool } = rig;
   worker.begin(streams.sources);
   let text = 'quiet\n';
@@ -312,6 +316,94 @@ t.test('a client that comes and goes while main writes: its doorbells come and g
   t.same(streams.records.at(-1), 'stdout F after');
 });
 
+/** A journal of the test's own, and who writes to it. */
+function journaling(
+  t: Test,
+  options: Omit<Options, 'targets'> = {},
+): { rig: Rig; journal: Journal; lines: () => string[] } {
+  let journal: Journal | undefined;
+  const rig = new Rig(t, {
+    ...options,
+    targets: ({ dir }) => {
+      journal = new Journal(join(dir, 'journal'));
+      const who = { cid: 'c'.repeat(64), name: undefined, tag: undefined, labels: [], tellPartial: true };
+      return [{ driver: 'journald', socketPath: journal.path, ...who }];
+    },
+  });
+  if (journal === undefined) throw new Error('no journal');
+  const made = journal;
+  t.teardown(() => made.close());
+  // The last newline of a line is its own, as with C.
+  return {
+    rig,
+    journal: made,
+    lines: () => made.entries.map((entry) => field(entry, 'MESSAGE')?.replace(/\n$/, '') ?? ''),
+  };
+}
+
+t.test('a journal that is full is waited for by main without blocking it, and nothing is lost', async (t) => {
+  const { rig, journal, lines } = journaling(t);
+  const { worker, streams, pool } = rig;
+  worker.begin(streams.sources);
+  const sent = Array.from({ length: 3000 }, (_, i) => `line ${i}`);
+  await streams.print(`${sent.join('\n')}\n`);
+  let turns = 0;
+  const taking = waitFor(
+    'all entries',
+    () => {
+      turns++;
+      journal.take(7);
+      return journal.entries.length >= sent.length;
+    },
+    { intervalMs: 1 },
+  );
+  await taking;
+  t.same(lines(), sent);
+  t.ok(turns > 100);
+  t.equal(pool.started, 0);
+});
+
+t.test('a journal that is started anew gets what follows from main', async (t) => {
+  const { rig, journal, lines } = journaling(t);
+  const { worker, streams } = rig;
+  worker.begin(streams.sources);
+  await streams.print('one\n');
+  await waitFor('one', () => journal.take() > 0);
+  journal.close();
+  await streams.print('two\n');
+  await waitFor('main to have tried', () => sys.fionread(streams.out.readFd) === 0);
+  journal.open();
+  await waitFor('two', () => {
+    journal.take();
+    return lines().includes('two');
+  });
+});
+
+t.test(`a journal's lines that move to and fro are lost and doubled by nobody, seed ${SEED}`, async (t) => {
+  const random = seededRandom(SEED);
+  const { rig, journal, lines } = journaling(t, { pacing: { busyMs: 1, calmBytes: 1 << 30, calmMs: 20 } });
+  const { worker, streams } = rig;
+  const fds = (): number => readdirSync('/proc/self/fd').length;
+  worker.begin(streams.sources);
+  const sent: string[] = [];
+  let before = 0;
+  for (let i = 0; i < 60; i++) {
+    const some = Array.from({ length: random.below(200) }, (_, k) => `${i} ${k} ${'x'.repeat(random.below(100))}`);
+    sent.push(...some);
+    if (some.length > 0) await streams.print(`${some.join('\n')}\n`);
+    await waitFor('its entries', () => {
+      journal.take();
+      return journal.entries.length >= sent.length;
+    });
+    if (random.below(2) === 0) await rig.moved('main', rig.moves.filter((move) => move === 'a thread').length);
+    if (i === 20) before = fds();
+  }
+  t.same(lines(), sent);
+  t.ok(rig.moves.filter((move) => move === 'main').length >= 3, `${rig.moves.length} moves`);
+  await rig.moved('main', rig.moves.filter((move) => move === 'a thread').length);
+  await waitFor('no fd to be left by those that have moved', () => fds() <= before + 2);
+});
+
 t.test('a new file is made by main, once', async (t) => {
   const { worker, streams } = new Rig(t);
   worker.begin(streams.sources);
@@ -324,7 +416,7 @@ t.test('a new file is made by main, once', async (t) => {
   t.same(streams.records, ['stdout F new']);
 });
 
-t.test('only regular files of this machine are main’s to write', (t) => {
+t.test('only regular files of this machine, and the journal, are main’s to write', (t) => {
   const dir = t.testdir({});
   const file = join(dir, 'log');
   const fifo = join(dir, 'fifo');
@@ -356,6 +448,7 @@ t.test('only regular files of this machine are main’s to write', (t) => {
   t.equal(mayBeOnMain(sys, [target(fds.device)]), false);
   t.equal(mayBeOnMain(sys, [target(fds.proc)]), false, 'whose file system is not known');
   t.equal(mayBeOnMain(sys, [target(700)]), false);
-  t.equal(mayBeOnMain(sys, [target(fds.file), journald]), false, 'all of them');
+  t.equal(mayBeOnMain(sys, [target(fds.file), journald]), true);
+  t.equal(mayBeOnMain(sys, [target(fds.fifo), journald]), false, 'all of them');
   t.end();
 });
