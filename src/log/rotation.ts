@@ -152,11 +152,15 @@ export class Rotation implements Replacement {
   }
 
   /**
-   * A rename that overwrites only where the oldest file is to give way; not every file system can say so (EINVAL). A file
-   * that is gone needs no move: an engine renames PATH away at any moment.
+   * A rename that overwrites nothing; not every file system can say so (EINVAL). A file that is gone needs no move: an
+   * engine renames PATH away at any moment.
+   * @param giveWay whether what is at `to` is the oldest file, which goes: it is removed first, since ext4 writes a file out
+   * to the disk when it is renamed over another one (mount option auto_da_alloc; docs/adr/0055-the-oldest-file-goes-first.md)
    */
-  #move(directory: number, from: string, to: string, overwrite: boolean): number {
-    let result = overwrite ? EINVAL : this.#sys.renameat2(directory, from, directory, to, RENAME_NOREPLACE);
+  #move(directory: number, from: string, to: string, giveWay: boolean): number {
+    const removed = giveWay ? this.#sys.unlinkat(directory, to, 0) : 0;
+    if (removed < 0 && removed !== ENOENT) return removed;
+    let result = this.#sys.renameat2(directory, from, directory, to, RENAME_NOREPLACE);
     if (result === EINVAL) result = this.#sys.renameat2(directory, from, directory, to, 0);
     return result === ENOENT ? 0 : result;
   }

@@ -157,6 +157,21 @@ t.test('a step that fails loses nothing, and the next attempt does what is left'
     }
 });
 
+t.test('nothing is renamed over a file: the oldest one goes first', async (t) => {
+  for (const keepFiles of [1, 3]) {
+    const d = new Directory(t);
+    d.put('log', 'log.1', 'log.2', 'log.3');
+    const over: string[] = [];
+    const renameat2: Sys['renameat2'] = (from, name, to, target, flags) => {
+      if (d.files.some((file) => file.split('=')[0] === target)) over.push(target);
+      return sys.renameat2(from, name, to, target, flags);
+    };
+    t.equal(d.rotate(keepFiles, realSysBut({ renameat2 })), 0);
+    t.same(over, []);
+    t.equal(readFileSync(`${d.path}.${keepFiles}`, 'latin1'), keepFiles === 1 ? 'was log' : 'was log.2');
+  }
+});
+
 t.test('a thread that dies at any step leaves what the next one completes', async (t) => {
   for (let step = 0; ; step++) {
     const d = new Directory(t);
