@@ -45,7 +45,7 @@ node_modules/.installed: package.json package-lock.json .taprc
 
 .PHONY: build native kernel bundles
 build: native kernel bundles ## native code, kernel and bundles: bin/ and libexec/
-native: bin/conmon $(LIBEXEC)/later $(LIBEXEC)/sys.node $(LIBEXEC)/node ## launcher and addon
+native: bin/conmon $(LIBEXEC)/later $(LIBEXEC)/preload.so $(LIBEXEC)/sys.node $(LIBEXEC)/node ## launcher and addon
 kernel: $(LIBEXEC)/kernel.wasm ## AssemblyScript kernel
 bundles: $(LIBEXEC)/main.cjs bin/conmon-demo-runtime bin/conmon-attach ## one bundle for each thread entry
 
@@ -73,6 +73,11 @@ $(LIBEXEC)/later: native/later.c Makefile | node_modules/.installed
 	@mkdir -p $(LIBEXEC)
 	$(CC) -std=c11 $(CFLAGS) $(WARN) $(HARDEN) $(STATIC) -o $@ native/later.c
 
+# In as few pages as can be: each of them is one of every container's.
+$(LIBEXEC)/preload.so: native/preload.c Makefile | node_modules/.installed
+	@mkdir -p $(LIBEXEC)
+	$(CC) -std=c11 $(CFLAGS) $(WARN) $(HARDEN) -fPIC -fvisibility=hidden -shared -Wl,-z,relro,-z,now,-z,noseparate-code -o $@ native/preload.c
+
 $(LIBEXEC)/sys.node: native/sys.c native/watch.c native/watch.h Makefile node_modules/.installed
 	@mkdir -p $(LIBEXEC)
 	$(CC) -std=c11 $(CFLAGS) $(WARN) -fPIC -fvisibility=hidden -shared -isystem $(NODE_PACKAGE)/include/node -o $@ native/sys.c native/watch.c
@@ -88,7 +93,7 @@ $(LIBEXEC)/kernel.wasm: $(KERNEL_SOURCES) Makefile node_modules/.installed
 	@mkdir -p $(LIBEXEC)
 	$(NODE) node_modules/.bin/asc src/kernel/assembly/index.ts $(ASC_FLAGS) -o $@
 
-$(LIBEXEC)/main.cjs: $(SOURCES) build.mjs package.json bin/conmon $(LIBEXEC)/later $(LIBEXEC)/sys.node $(LIBEXEC)/kernel.wasm | $(LIBEXEC)/node
+$(LIBEXEC)/main.cjs: $(SOURCES) build.mjs package.json bin/conmon $(LIBEXEC)/later $(LIBEXEC)/preload.so $(LIBEXEC)/sys.node $(LIBEXEC)/kernel.wasm | $(LIBEXEC)/node
 	$(NODE) build.mjs --version=$(VERSION) --commit=$(COMMIT) --build=$(BUILD_ID)
 
 # Programs that run a bundle of their own with conmon's Node.

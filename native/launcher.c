@@ -38,14 +38,13 @@
 
 /*
  * Environment settings of our own for Node, as "NAME=value"; every item ends in a comma. One malloc arena, trimmed: nothing
- * on the data path allocates. No io_uring for work on files, also where that is libuv's default, and one thread for it: all it
- * does is fsync (docs/adr/0049-quiet-logs-on-main.md). Figures:
- * docs/adr/0029-malloc-and-io-uring.md, docs/adr/0042-which-fds-an-idle-monitor-holds.md.
+ * on the data path allocates. One thread for work on files: all it does is fsync (docs/adr/0049-quiet-logs-on-main.md). Figures:
+ * docs/adr/0029-malloc-and-io-uring.md, docs/adr/0050-in-front-of-node.md.
  */
 #ifndef NODE_SETTINGS
 #define NODE_SETTINGS                                                                                                  \
 	"GLIBC_TUNABLES=glibc.malloc.arena_max=1:glibc.malloc.trim_threshold=65536:glibc.malloc.top_pad=0",             \
-		"UV_USE_IO_URING=0", "UV_THREADPOOL_SIZE=1",
+		"UV_THREADPOOL_SIZE=1",
 #endif
 
 /* Linux 6.3; an older kernel refuses it with EINVAL, a system with vm.memfd_noexec=2 refuses to do without. */
@@ -391,19 +390,38 @@ static const char **new_vector(size_t slots)
 	return vector;
 }
 
+/*
+ * Has ld.so load native/preload.c in front of Node. NULL where it is not there, and where ld.so would not take the path as
+ * it is (ld.so(8), LD_PRELOAD): Node starts as well without.
+ */
+static const char *preload_setting(void)
+{
+	static const char name[] = "LD_PRELOAD=";
+	static char setting[sizeof(name) + PATH_MAX];
+	int length = snprintf(setting, sizeof(setting), "%s%s/libexec/conmon/preload.so", name, install_root);
+	const char *path = setting + sizeof(name) - 1;
+
+	if (length < 0 || (size_t)length >= sizeof(setting) || access(path, R_OK) == -1)
+		return NULL;
+	return strchr(path, ' ') == NULL && strchr(path, ':') == NULL && strchr(path, '$') == NULL ? setting : NULL;
+}
+
 static const char **node_environment(char **environment)
 {
 	size_t count = 0, used = 0;
+	const char *preload = preload_setting();
 
 	while (environment[count] != NULL)
 		count++;
-	const char **vector = new_vector(1 + count + COUNT(node_settings));
+	const char **vector = new_vector(2 + count + COUNT(node_settings));
 	vector[used++] = hand_over;
 	for (size_t i = 0; i < count; i++)
 		if (passes_to_node(environment[i]))
 			vector[used++] = environment[i];
 	for (size_t i = 0; node_settings[i][0] != '\0'; i++)
 		vector[used++] = node_settings[i];
+	if (preload != NULL)
+		vector[used++] = preload;
 	return vector;
 }
 

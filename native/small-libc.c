@@ -199,6 +199,11 @@ ssize_t readlink(const char *path, char *target, size_t size)
 	return CALL_4(SYS_readlinkat, AT_FDCWD, path, target, size);
 }
 
+int access(const char *path, int mode)
+{
+	return (int)CALL_3(SYS_faccessat, AT_FDCWD, path, mode);
+}
+
 ssize_t getdents64(int fd, void *entries, size_t size)
 {
 	return CALL_3(SYS_getdents64, fd, entries, size);

@@ -16,7 +16,7 @@ INSTALL_DATA = $(DESTDIR)$(DATAROOT)/$(NAME)
 
 # In libexec/conmon beside what a session needs; node is installed from its stripped copy.
 NOT_INSTALLED := node run.cjs demo-runtime.cjs
-PROGRAM_FILES = $(filter-out $(addprefix $(LIBEXEC)/,$(NOT_INSTALLED) sys.node later),$(wildcard $(LIBEXEC)/*))
+PROGRAM_FILES = $(filter-out $(addprefix $(LIBEXEC)/,$(NOT_INSTALLED) sys.node later preload.so),$(wildcard $(LIBEXEC)/*))
 
 # A fifth of Node are symbols that nobody reads here. Addons bind to the dynamic ones, which stay.
 build/stripped/node: $(LIBEXEC)/node
@@ -39,6 +39,7 @@ install: check-prefix build build/stripped/node ## into PREFIX (/usr/local), bel
 	install -d -m 0755 $(INSTALL_BIN) $(INSTALL_LIBEXEC).new $(INSTALL_MAN) $(INSTALL_DOC)
 	install -m 0755 build/stripped/node $(INSTALL_LIBEXEC).new/node
 	install -m 0755 -s --strip-program=$(STRIP) $(LIBEXEC)/sys.node $(INSTALL_LIBEXEC).new/sys.node
+	install -m 0755 -s --strip-program=$(STRIP) $(LIBEXEC)/preload.so $(INSTALL_LIBEXEC).new/preload.so
 	install -m 0755 -s --strip-program=$(STRIP) $(LIBEXEC)/later $(INSTALL_LIBEXEC).new/later
 	install -m 0644 $(PROGRAM_FILES) $(INSTALL_LIBEXEC).new
 	rm -rf $(INSTALL_LIBEXEC).old
@@ -119,7 +120,7 @@ deb: package-root ## the Debian package (dpkg-deb, dpkg-shlibdeps)
 	@mkdir -p $(DIST) build/package/debian build/package/root/DEBIAN
 	printf 'Source: $(PACKAGE)\n\nPackage: $(PACKAGE)\nArchitecture: any\n' >build/package/debian/control
 	cd build/package && dpkg-shlibdeps -O -eroot$(PACKAGE_PREFIX)/libexec/conmon/node \
-		-eroot$(PACKAGE_PREFIX)/libexec/conmon/sys.node >depends
+		-eroot$(PACKAGE_PREFIX)/libexec/conmon/sys.node -eroot$(PACKAGE_PREFIX)/libexec/conmon/preload.so >depends
 	sed -e 's/@VERSION@/$(VERSION)/' -e 's/@ARCH@/$(DEB_ARCH)/' \
 		-e "s/@SIZE@/$$(du -sk --apparent-size build/package/root/usr | cut -f1)/" \
 		-e "s/@DEPENDS@/$$(sed -n 's/^shlibs:Depends=//p' build/package/depends)/" \

@@ -70,6 +70,7 @@ export const PROGRAM_FILES: readonly string[] = [
   '0644 piscina.cache',
   '0644 piscina.cjs',
   '0644 piscina.js',
+  '0755 preload.so',
   '0644 shared.cache',
   '0644 shared.cjs',
   '0644 shared.js',

@@ -5,10 +5,9 @@ import { NODE_FLAGS, promise, SEED_FLAG, strings } from './harness.ts';
 
 const latin1 = (values: readonly (string | Buffer)[]) => strings(values).toString('latin1');
 
-/** What the launcher sets for Node, whatever the caller has (docs/adr/0029-malloc-and-io-uring.md). */
+/** What the launcher sets for Node, whatever the caller has (docs/adr/0029-malloc-and-io-uring.md, 0050-in-front-of-node.md). */
 const SETTINGS = [
   'GLIBC_TUNABLES=glibc.malloc.arena_max=1:glibc.malloc.trim_threshold=65536:glibc.malloc.top_pad=0',
-  'UV_USE_IO_URING=0',
   'UV_THREADPOOL_SIZE=1',
 ];
 
@@ -178,7 +177,7 @@ promise(
     const outcome = await it.run({ env: EVIL });
     t.match(outcome, { status: 0, stdout: '', stderr: '' });
     const [env, execArgv] = JSON.parse(readFileSync(report, 'utf8'));
-    t.same(Object.keys(env).sort(), ['CONMON_LAUNCHER', 'GLIBC_TUNABLES', 'UV_THREADPOOL_SIZE', 'UV_USE_IO_URING']);
+    t.same(Object.keys(env).sort(), ['CONMON_LAUNCHER', 'GLIBC_TUNABLES', 'UV_THREADPOOL_SIZE']);
     t.same(execArgv.slice(0, -1), [...NODE_FLAGS]);
     t.match(execArgv.at(-1), SEED_FLAG);
   },
