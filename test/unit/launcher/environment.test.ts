@@ -8,6 +8,7 @@ const latin1 = (values: readonly (string | Buffer)[]) => strings(values).toStrin
 /** What the launcher sets for Node, whatever the caller has (docs/adr/0029-malloc-and-io-uring.md, 0050-in-front-of-node.md). */
 const SETTINGS = [
   'GLIBC_TUNABLES=glibc.malloc.arena_max=1:glibc.malloc.trim_threshold=65536:glibc.malloc.top_pad=0',
+  'OPENSSL_CONF=/dev/null',
   'UV_THREADPOOL_SIZE=1',
 ];
 
@@ -177,7 +178,7 @@ promise(
     const outcome = await it.run({ env: EVIL });
     t.match(outcome, { status: 0, stdout: '', stderr: '' });
     const [env, execArgv] = JSON.parse(readFileSync(report, 'utf8'));
-    t.same(Object.keys(env).sort(), ['CONMON_LAUNCHER', 'GLIBC_TUNABLES', 'UV_THREADPOOL_SIZE']);
+    t.same(Object.keys(env).sort(), ['CONMON_LAUNCHER', 'GLIBC_TUNABLES', 'OPENSSL_CONF', 'UV_THREADPOOL_SIZE']);
     t.same(execArgv.slice(0, -1), [...NODE_FLAGS]);
     t.match(execArgv.at(-1), SEED_FLAG);
   },
