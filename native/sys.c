@@ -51,6 +51,9 @@
 #define CLONE_VM_FLAG 0x100ULL
 #define CLONE_VFORK_FLAG 0x4000ULL
 
+/* linux/mempolicy.h: MPOL_F_MEMS_ALLOWED. */
+#define MEMS_ALLOWED_FLAG 4UL
+
 #define MAX_ARGS 14
 /* The kernel's own bound, SCM_MAX_FD. */
 #define MAX_FDS_IN_MESSAGE 253
@@ -389,6 +392,18 @@ static napi_value sys_fstatfs(napi_env env, napi_callback_info info)
 	ANSWER(env, fstatfs(fd, &found) < 0 ? -1 : (long)found.f_type);
 }
 
+/* readlinkat(dirFd, path, out): the link's text, cut when it does not fit; answers its length */
+static napi_value sys_readlinkat(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	int directory = arg_int(&a, 0);
+	struct text path;
+	arg_text(&a, 1, &path);
+	struct bytes out = arg_bytes(&a, 2);
+	REFUSE_IF(env, a.bad || out.length == 0);
+	ANSWER(env, readlinkat(directory, path.data, (char *)out.data, out.length));
+}
+
 /* ---- waiting --------------------------------------------------------------------------------------------------- */
 
 /* ppoll(pollfds: Int32Array of {fd, events | revents << 16}, count, timeoutMs, which may have a fraction; below 0 = for ever) */
@@ -533,6 +548,43 @@ static napi_value sys_sched_setscheduler(napi_env env, napi_callback_info info)
 	struct sched_param parameters = {.sched_priority = 0};
 	REFUSE_IF(env, a.bad);
 	ANSWER(env, sched_setscheduler(tid, policy, &parameters));
+}
+
+/* getpriority(pid): answers 20 - nice, as the kernel's call does and libc's does not */
+static napi_value sys_getpriority(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	int pid = arg_int(&a, 0);
+	REFUSE_IF(env, a.bad);
+	ANSWER(env, syscall(SYS_getpriority, PRIO_PROCESS, pid));
+}
+
+/* schedGetscheduler(tid): the policy */
+static napi_value sys_sched_getscheduler(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	int tid = arg_int(&a, 0);
+	REFUSE_IF(env, a.bad);
+	ANSWER(env, sched_getscheduler(tid));
+}
+
+/* schedGetaffinity(tid, out): a bit a CPU; answers how many bytes the kernel's mask has. libc's call answers 0 */
+static napi_value sys_sched_getaffinity(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	int tid = arg_int(&a, 0);
+	struct bytes out = arg_bytes(&a, 1);
+	REFUSE_IF(env, a.bad || out.length % sizeof(long) != 0);
+	ANSWER(env, syscall(SYS_sched_getaffinity, tid, out.length, out.data));
+}
+
+/* memsAllowed(out): get_mempolicy, MPOL_F_MEMS_ALLOWED: this thread's nodes of memory, a bit each */
+static napi_value sys_mems_allowed(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	struct bytes out = arg_bytes(&a, 0);
+	REFUSE_IF(env, a.bad || out.length == 0 || out.length % sizeof(long) != 0);
+	ANSWER(env, syscall(SYS_get_mempolicy, NULL, out.data, out.length * 8, NULL, MEMS_ALLOWED_FLAG));
 }
 
 /* exitNow(status): _exit; no thread is joined, so that none that waits in a call of its own can hold the process back */
@@ -1182,6 +1234,7 @@ NAPI_MODULE_INIT()
 		{"unlinkat", sys_unlinkat},
 		{"fstatat", sys_fstatat},
 		{"fstatfs", sys_fstatfs},
+		{"readlinkat", sys_readlinkat},
 		{"poll", sys_poll},
 		{"eventfd", sys_eventfd},
 		{"inotifyInit", sys_inotify_init},
@@ -1195,6 +1248,10 @@ NAPI_MODULE_INIT()
 		{"kill", sys_kill},
 		{"getpgid", sys_getpgid},
 		{"schedSetscheduler", sys_sched_setscheduler},
+		{"schedGetscheduler", sys_sched_getscheduler},
+		{"schedGetaffinity", sys_sched_getaffinity},
+		{"getpriority", sys_getpriority},
+		{"memsAllowed", sys_mems_allowed},
 		{"exitNow", sys_exit_now},
 		{"spawn", sys_spawn},
 		{"socket", sys_socket},

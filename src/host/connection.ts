@@ -64,13 +64,9 @@ export class Connection {
     return result === message.length;
   }
 
-  /** From now on the launcher's signals are the session's, and its end too. @returns false when that cannot be. */
-  listen(session: Pick<Session, 'post'>): boolean {
-    const watch = this.#sys.watch(this.fd, () => this.#read());
-    if (typeof watch === 'number') return false;
-    this.#watch = watch;
+  /** From now on the launcher's signals are the session's, and its end too. */
+  listen(session: Pick<Session, 'post'>): void {
     this.#session = session;
-    return true;
   }
 
   /** Tells the launcher that waits the session's status, its own from now on. */
@@ -85,15 +81,11 @@ export class Connection {
   close(): void {
     if (!this.#open) return;
     this.#open = false;
-    this.#stopWaiting();
-    this.#sys.close(this.fd);
-    this.#handler.onGone(this);
-  }
-
-  #stopWaiting(): void {
     clearTimeout(this.#silence);
     if (this.#watch) this.#sys.unwatch(this.#watch);
     this.#watch = undefined;
+    this.#sys.close(this.fd);
+    this.#handler.onGone(this);
   }
 
   #read(): void {
@@ -108,7 +100,7 @@ export class Connection {
       this.close();
     } else {
       this.#handedOver = true;
-      this.#stopWaiting();
+      clearTimeout(this.#silence);
       this.#handler.onHandOver(this, this.#bytes.subarray(0, length), received);
     }
   }

@@ -235,8 +235,8 @@ export class Host {
   #begin(connection: Connection, { made, told }: Candidate): void {
     const { session } = made;
     const { sync } = session.parts.options;
-    const listens = !sync || connection.listen(session);
-    if (!listens || !connection.take(sync, told.text ?? '')) {
+    if (sync) connection.listen(session);
+    if (!connection.take(sync, told.text ?? '')) {
       this.#parts.diag.debug('an exec has not joined: its launcher has gone');
       made.cancel();
       connection.close();

@@ -74,6 +74,8 @@ export interface Sys {
   fstatat(dirFd: number, path: string, flags: number, out: BigInt64Array): SysResult;
   /** fstatfs(2): f_type, what kind of file system it is on. */
   fstatfs(fd: number): SysResult;
+  /** readlinkat(2) into `out`, cut when it does not fit; the length. */
+  readlinkat(dirFd: number, path: string, out: Uint8Array): SysResult;
   /**
    * ppoll(2) without a mask on `count` pairs of (fd, events | revents << 16); a timeout below 0 waits for ever, a fraction counts,
    * to the nanosecond. EINTR answers 0: the caller rechecks.
@@ -99,6 +101,14 @@ export interface Sys {
   getpgid(pid: number): SysResult;
   /** sched_setscheduler(2) of one thread, to a policy that has no priority (SCHED_OTHER, SCHED_BATCH, SCHED_IDLE). */
   schedSetscheduler(tid: number, policy: number): SysResult;
+  /** sched_getscheduler(2): the policy of one thread; 0 = the calling one. */
+  schedGetscheduler(tid: number): SysResult;
+  /** sched_getaffinity(2), a bit a CPU; how many bytes the kernel has for that, EINVAL when `out` has less. */
+  schedGetaffinity(tid: number, out: Uint8Array): SysResult;
+  /** getpriority(2) of a process, 0 = the calling one: 20 less its nice value, 1 to 40. */
+  getpriority(pid: number): SysResult;
+  /** get_mempolicy(2), MPOL_F_MEMS_ALLOWED: a bit for each node of memory that this thread may use. ENOSYS without NUMA. */
+  memsAllowed(out: Uint8Array): SysResult;
   /** _exit(2): ends the process at once, whatever its threads are waiting for. Answers only when `status` is no number. */
   exitNow(status: number): SysResult;
   /** vfork + execve. The pid, or -errno when the child could not be set up or executed (no zombie is left). */

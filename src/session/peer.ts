@@ -4,9 +4,19 @@
  * root, limits, priority. Reads /proc; main thread; never waits.
  */
 
-import { closeSync, constants, openSync, readlinkSync, statfsSync, statSync } from 'node:fs';
+import { closeSync, constants, openSync, statfsSync } from 'node:fs';
 import { ConmonError } from '../diag/error.ts';
-import { AT_FDCWD, EMSGSIZE, O_CLOEXEC, POLLIN, SO_PEERCRED, SO_PEERPIDFD } from '../native/constants.ts';
+import {
+  AT_FDCWD,
+  EINVAL,
+  EMSGSIZE,
+  ENOENT,
+  O_CLOEXEC,
+  O_PATH,
+  POLLIN,
+  SO_PEERCRED,
+  SO_PEERPIDFD,
+} from '../native/constants.ts';
 import type { Sys, SysResult } from '../native/sys.ts';
 
 /** The longest is status, of 1.5 KiB; with hundreds of groups, and cgroups with long names, some more. */
@@ -24,9 +34,11 @@ const STATUS =
 const NO_SECCOMP = /^Seccomp:\s*0$/m;
 /** Has its own place in the hand-over; Node raises its own. */
 const OPEN_FILES = /^Max open files.*$/m;
-/** Fields of /proc/PID/stat behind the name: nice, and the scheduling policy. */
-const NICE_FIELD = 16;
-const POLICY_FIELD = 38;
+/** As many CPUs as a kernel can have (NR_CPUS, 8192), as many nodes of memory (1024); a link of /proc/PID/ns has 20 bytes. */
+const SCRATCH_BYTES = 1024;
+const NODE_BYTES = 128;
+/** Of fstatat's answer: device and inode, which two words name a file. */
+const STAT_WORDS = 5;
 const CGROUP_ROOTS = ['/sys/fs/cgroup', '/sys/fs/cgroup/unified'];
 const CGROUP2_MAGIC = 0x63677270;
 
@@ -48,12 +60,25 @@ export function peerOf(sys: Sys, fd: number): Peer {
   return { pid, pidfd: sys.getsockopt(fd, SO_PEERPIDFD, pidfd) < 0 ? -1 : (pidfd[0] ?? -1) };
 }
 
-/** Looks at processes in /proc, each file with three system calls. */
+/** A process in /proc: paths in its directory begin with `prefix`, from `directoryFd`. `pid` is 0 for this one. */
+interface Place {
+  readonly directoryFd: number;
+  readonly prefix: string;
+  readonly pid: number;
+}
+
+const OURS: Place = { directoryFd: AT_FDCWD, prefix: '/proc/self/', pid: 0 };
+
+/** Looks at processes in /proc, each file with three system calls, and asks the kernel itself where that is cheaper. */
 export class Peers {
   readonly #sys: Sys;
   readonly #text = Buffer.alloc(PROC_BYTES);
+  readonly #scratch = Buffer.alloc(SCRATCH_BYTES);
+  readonly #stat = new BigInt64Array(STAT_WORDS);
   /** Of what only this process can change about itself, and never does: how it looks. */
   readonly #own = new Map<Look, string>();
+  /** CPUs and memory that we had when our credentials were looked at: others may change nothing else in them. */
+  #ownResources = '';
 
   constructor(sys: Sys) {
     this.#sys = sys;
@@ -61,62 +86,107 @@ export class Peers {
 
   /** Throws ConmonError PEER with what differs. */
   check({ pid, pidfd }: Peer): void {
-    const looks = this.#looks;
-    const credentials = looks.credentials(pid);
-    const differing = LOOKS.find((name) => {
-      const theirs = name === 'credentials' ? credentials : looks[name](pid);
-      return theirs !== this.#ownLook(name);
-    });
-    if (differing !== undefined) throw new ConmonError('PEER', `the launcher has other ${differing}`);
-    if (!NO_SECCOMP.test(credentials)) throw new ConmonError('PEER', 'the launcher has a seccomp filter');
+    const sys = this.#sys;
+    // Whatever is opened in this directory is of this process, or of none when it has gone.
+    const flags = O_PATH | constants.O_DIRECTORY | O_CLOEXEC;
+    const directoryFd = sys.openat(AT_FDCWD, `/proc/${pid}`, flags, 0);
+    if (directoryFd < 0) throw new ConmonError('PEER', 'the launcher has gone', { reason: sys.strerror(directoryFd) });
+    try {
+      this.#compare({ directoryFd, prefix: '', pid });
+    } finally {
+      sys.close(directoryFd);
+    }
     if (pidfd === -1) return;
     const set = Int32Array.of(pidfd, POLLIN);
-    if (this.#sys.poll(set, 1, 0) !== 0) throw new ConmonError('PEER', 'the launcher has gone');
+    if (sys.poll(set, 1, 0) !== 0) throw new ConmonError('PEER', 'the launcher has gone');
+  }
+
+  #compare(theirs: Place): void {
+    const looks = this.#looks;
+    const credentials = looks.credentials(theirs);
+    for (const name of LOOKS) {
+      const own = this.#ownLook(name);
+      if ((name === 'credentials' ? credentials : looks[name](theirs)) !== own)
+        throw new ConmonError('PEER', `the launcher has other ${name}`);
+    }
+    if (!NO_SECCOMP.test(credentials)) throw new ConmonError('PEER', 'the launcher has a seccomp filter');
   }
 
   #ownLook(name: Look): string {
+    const resources = name === 'credentials' ? this.#resources() : undefined;
     const known = this.#own.get(name);
-    if (known !== undefined) return known;
-    const look = this.#looks[name](process.pid);
-    if (LASTING.includes(name)) this.#own.set(name, look);
+    if (known !== undefined && (resources === undefined || resources === this.#ownResources)) return known;
+    const look = this.#looks[name](OURS);
+    if (LASTING.includes(name) || resources !== undefined) this.#own.set(name, look);
+    if (resources !== undefined) this.#ownResources = resources;
     return look;
   }
 
+  /** The CPUs and the memory that this thread, and so the process, may use: what changes in credentials' file. */
+  #resources(): string {
+    const { schedGetaffinity, memsAllowed } = this.#sys;
+    const bytes = this.#scratch;
+    const length = schedGetaffinity(0, bytes);
+    if (length < 0) throw new ConmonError('PEER', 'our CPUs cannot be told', { reason: this.#sys.strerror(length) });
+    const cpus = bytes.toString('latin1', 0, length);
+    // Without NUMA nobody can change it.
+    return memsAllowed(bytes) < 0 ? cpus : `${cpus} ${bytes.toString('latin1', 0, NODE_BYTES)}`;
+  }
+
   /** What is compared, each as one text. Throw when the process is gone. */
-  readonly #looks: Readonly<Record<Look, (pid: number) => string>> = {
-    namespaces: (pid) => NAMESPACES.map((name) => linkOf(`/proc/${pid}/ns/${name}`)).join(' '),
-    credentials: (pid) => (this.read(`/proc/${pid}/status`).match(STATUS) ?? []).join('\n'),
-    limits: (pid) => this.read(`/proc/${pid}/limits`).replace(OPEN_FILES, ''),
-    priority: (pid) => {
-      const text = this.read(`/proc/${pid}/stat`);
-      const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
-      return `${fields[NICE_FIELD]} ${fields[POLICY_FIELD]}`;
+  readonly #looks: Readonly<Record<Look, (place: Place) => string>> = {
+    namespaces: (place) => {
+      let all = '';
+      for (const name of NAMESPACES) all += this.#link(place, name);
+      return all;
     },
-    label: (pid) => this.#readIfThere(`/proc/${pid}/attr/current`), // none without a security module
+    credentials: (place) => (this.#file(place, 'status').match(STATUS) ?? []).join('\n'),
+    limits: (place) => this.#file(place, 'limits').replace(OPEN_FILES, ''),
+    priority: ({ pid }) => {
+      const [nice, policy] = [this.#sys.getpriority(pid), this.#sys.schedGetscheduler(pid)];
+      if (nice < 0 || policy < 0) throw new ConmonError('PEER', 'the launcher has gone');
+      return `${nice} ${policy}`;
+    },
+    label: (place) => this.#fileIfThere(place, 'attr/current'), // none without a security module
     /** Who logged in, in the audit trail: children inherit it. */
-    audit: (pid) => this.#readIfThere(`/proc/${pid}/loginuid`),
-    root: (pid) => {
-      const { dev, ino } = statSync(`/proc/${pid}/root/.`);
-      return `${dev}:${ino}`;
+    audit: (place) => this.#fileIfThere(place, 'loginuid'),
+    root: ({ directoryFd, prefix }) => {
+      const result = this.#sys.fstatat(directoryFd, prefix === '' ? 'root/.' : '/', 0, this.#stat);
+      if (result < 0) throw new ConmonError('PEER', 'the launcher has gone', { reason: this.#sys.strerror(result) });
+      return `${this.#stat[0]}:${this.#stat[1]}`;
     },
   };
 
-  /** A file of /proc that is made whole for one read. Throws ConmonError PEER. */
-  read(path: string): string {
-    const text = this.#tryRead(path);
+  /** What a namespace is called, with an end; '' for one that this kernel does not know. */
+  #link({ directoryFd, prefix }: Place, name: string): string {
+    const length = this.#sys.readlinkat(directoryFd, `${prefix}ns/${name}`, this.#scratch);
+    if (length === ENOENT) return '';
+    if (length < 0)
+      throw new ConmonError('PEER', `namespace ${name} is not told`, { reason: this.#sys.strerror(length) });
+    return this.#scratch.toString('latin1', 0, length);
+  }
+
+  #file({ directoryFd, prefix }: Place, name: string): string {
+    const path = prefix + name;
+    const text = this.#tryRead(directoryFd, path);
     if (typeof text === 'string') return text;
     throw new ConmonError('PEER', `Failed to read ${path}`, { path, reason: this.#sys.strerror(text) });
   }
 
   /** '' when the kernel knows no such thing. */
-  #readIfThere(path: string): string {
-    const text = this.#tryRead(path);
-    return typeof text === 'string' ? text : '';
+  #fileIfThere(place: Place, name: string): string {
+    const text = this.#tryRead(place.directoryFd, place.prefix + name);
+    return text === ENOENT || text === EINVAL ? '' : typeof text === 'string' ? text : this.#file(place, name);
   }
 
-  #tryRead(path: string): string | SysResult {
+  /** A file of /proc that is made whole for one read. Throws ConmonError PEER. */
+  read(path: string): string {
+    return this.#file({ directoryFd: AT_FDCWD, prefix: '', pid: 0 }, path);
+  }
+
+  #tryRead(directoryFd: number, path: string): string | SysResult {
     const sys = this.#sys;
-    const fd = sys.openat(AT_FDCWD, path, constants.O_RDONLY | O_CLOEXEC, 0);
+    const fd = sys.openat(directoryFd, path, constants.O_RDONLY | O_CLOEXEC, 0);
     if (fd < 0) return fd;
     const length = sys.read(fd, this.#text, 0, this.#text.length);
     sys.close(fd);
@@ -133,16 +203,6 @@ export class Peers {
   cgroupOf(pid: number): number {
     const [theirs, ours] = [pid, process.pid].map((each) => this.read(`/proc/${each}/cgroup`));
     return theirs === undefined || ours === undefined || theirs === ours ? -1 : openCgroup(theirs, ours);
-  }
-}
-
-/** '' for a namespace that this kernel does not know. */
-function linkOf(path: string): string {
-  try {
-    return readlinkSync(path);
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return '';
-    throw error;
   }
 }
 

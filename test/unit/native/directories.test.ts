@@ -121,6 +121,18 @@ t.test('fstatat tells device, inode, mode, links and size', async (t) => {
   t.equal(sys.fstatat(fd, 'missing', 0, out), -ENOENT);
 });
 
+t.test('readlinkat gives as much of a link as fits', async (t) => {
+  const { dir, fd } = directory(t);
+  const target = 'a/target/that/is/not/there';
+  symlinkSync(target, join(dir, 'dangling'));
+  const out = Buffer.alloc(64);
+  t.equal(sys.readlinkat(fd, 'dangling', out), target.length);
+  t.equal(out.toString('latin1', 0, target.length + 1), `${target}\0`);
+  t.equal(sys.readlinkat(fd, 'dangling', out.subarray(0, 4)), 4);
+  t.equal(sys.readlinkat(fd, 'missing', out), -ENOENT);
+  t.equal(sys.readlinkat(fd, 'dangling', out.subarray(0, 0)), -EINVAL);
+});
+
 t.test('arguments of the wrong kind are refused before anything happens', async (t) => {
   const { dir, fd } = directory(t);
   const wrong = (call: () => number) => t.equal(call(), -EINVAL);

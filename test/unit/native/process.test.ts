@@ -1,14 +1,16 @@
-/** prctl, waitpid, kill and _exit. */
+/** prctl, waitpid, kill, _exit, and what the scheduler says of a process. */
+import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
-import { PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG, WNOHANG } from '../../../src/native/constants.ts';
+import { PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG, SCHED_BATCH, WNOHANG } from '../../../src/native/constants.ts';
 import { sys } from '../../../src/native/sys.ts';
+import { waitFor } from '../../helpers/wait.ts';
 import { inChild } from './in-child.ts';
 import { ended, report, start } from './report.ts';
 
-const { ECHILD, EINVAL, ESRCH } = constants.errno;
+const { ECHILD, EINVAL, ENOSYS, ESRCH } = constants.errno;
 const { SIGKILL, SIGTERM } = constants.signals;
 /** Above PID_MAX_LIMIT: no such process. */
 const NO_PID = 0x400001;
@@ -90,4 +92,24 @@ t.test('exitNow ends the process although a thread waits in a system call', asyn
     new Worker(${JSON.stringify(worker)}, { eval: true, execArgv: [] });
     setInterval(() => { if (sleeps()) sys.exitNow(9); }, 5);`;
   t.equal((await inChild(source)).status, 9);
+});
+
+t.test('priority, policy, CPUs and memory of a process', async (t) => {
+  const nice = spawn('nice', ['-n', '5', 'chrt', '--batch', '0', 'taskset', '1', 'sleep', '60'], { stdio: 'ignore' });
+  t.teardown(() => nice.kill('SIGKILL'));
+  const { pid = -1 } = nice;
+  await waitFor('sleep', () => readFileSync(`/proc/${pid}/comm`, 'latin1') === 'sleep\n');
+  t.equal(sys.getpriority(pid), sys.getpriority(0) - 5);
+  t.equal(sys.schedGetscheduler(pid), SCHED_BATCH);
+  t.equal(sys.schedGetscheduler(0), 0);
+  const mask = new Uint8Array(1024);
+  const length = sys.schedGetaffinity(pid, mask);
+  t.ok(length >= 8);
+  t.same(mask.subarray(0, length), [1, ...new Uint8Array(length - 1)]);
+  t.equal(sys.schedGetaffinity(pid, new Uint8Array(12)), -EINVAL, 'no whole words');
+  const nodes = sys.memsAllowed(mask);
+  const told = /^Mems_allowed:\t\S*?([0-9a-f]+)$/m.exec(readFileSync('/proc/self/status', 'latin1'))?.[1];
+  if (nodes === 0) t.equal(mask[0], Number.parseInt(told ?? '', 16) & 0xff);
+  else t.equal(nodes, -ENOSYS, 'a kernel without NUMA');
+  for (const call of [sys.getpriority, sys.schedGetscheduler]) t.equal(call(NO_PID), -ESRCH);
 });

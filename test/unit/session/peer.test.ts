@@ -1,5 +1,5 @@
 /** Who may join: processes that differ in what a runtime inherits are told from those that do not. Real processes. */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import t, { type Test } from 'tap';
 import { SOCK_SEQPACKET } from '../../../src/native/constants.ts';
@@ -52,6 +52,21 @@ t.test('other limits, priority or credentials are told', async (t) => {
     const pid = await sleeper(t, ...tools);
     t.throws(() => check(pid), { message: `the launcher has other ${what}` }, tools.join(' '));
   }
+});
+
+t.test('our own CPUs are looked at each time', async (t) => {
+  const own = () => execFileSync('taskset', ['-p', String(process.pid)], { encoding: 'latin1', timeout: 20_000 });
+  const before = own().trim().split(' ').at(-1) ?? '';
+  if (/^[1248]0*$/.test(before)) return t.comment('one CPU is all that we have');
+  const set = (mask: string) => execFileSync('taskset', ['-p', mask, String(process.pid)], { timeout: 20_000 });
+  const pid = await sleeper(t, 'taskset', '1');
+  t.throws(() => check(pid), { message: 'the launcher has other credentials' });
+  set('1');
+  t.teardown(() => set(before));
+  check(pid);
+  set(before);
+  t.throws(() => check(pid), { message: 'the launcher has other credentials' });
+  check(await sleeper(t));
 });
 
 if (root)
