@@ -12,7 +12,7 @@ import { Host, type Joiner, type MadeSession, type ParsedCall, type SessionMaker
 import { buildId, libexecDir } from '../native/libexec.ts';
 import type { Sys } from '../native/sys.ts';
 import { syncKey } from '../proto/sync-message.ts';
-import { isAtHand, isPlaceAtHand } from '../session/at-hand.ts';
+import { isAtHand, isPlaceAtHand, Mounts } from '../session/at-hand.ts';
 import type { Reaper } from '../session/reaper.ts';
 import { release } from '../session/release.ts';
 import type { Session } from '../session/session.ts';
@@ -53,6 +53,7 @@ interface Daemon {
 
 export function createHost(daemon: Daemon): Host {
   const { sys, diag, container, nofileHard, make } = daemon;
+  const mounts = new Mounts();
   let shared: Pool | undefined;
   const pool = (): Pool => {
     const threads = require('./threads.cjs') as typeof import('../threads/index.ts');
@@ -67,9 +68,9 @@ export function createHost(daemon: Daemon): Host {
     nofileHard,
     laterPath: join(libexecDir, 'later'),
     maker: {
-      parse: (...call) => parseJoiner(sys, make, ...call),
+      parse: (...call) => parseJoiner(sys, mounts, make, ...call),
       diagPlan: make.diagPlan,
-      make: (joiner, options) => makeJoined(daemon, joiner, options, pool),
+      make: (joiner, options) => makeJoined(daemon, mounts, joiner, options, pool),
     },
     leave: (status) => sys.exitNow(status),
   });
@@ -78,12 +79,13 @@ export function createHost(daemon: Daemon): Host {
 /** The command line of an exec that joins. Throws with what its own conmon would say, and will. */
 function parseJoiner(
   sys: Sys,
+  mounts: Mounts,
   make: Make,
   ...[argv, rawArgv, environment, cwd]: Parameters<SessionMaker['parse']>
 ): ParsedCall {
   const absolute = (path: string): string => {
     const whole = isAbsolute(path) ? path : join(cwd(), path);
-    mustBeAtHand(sys, whole);
+    mustBeAtHand(sys, mounts, whole);
     return whole;
   };
   const probe: FileProbe = {
@@ -104,8 +106,8 @@ function parseJoiner(
 }
 
 /** Main is all sessions' here: it must not wait for a file server that is gone, for the sake of one. */
-function mustBeAtHand(sys: Sys, path: string): void {
-  if (!isAtHand(sys, path)) throw new ConmonError('JOIN', `${path} may have to be waited for`);
+function mustBeAtHand(sys: Sys, mounts: Mounts, path: string): void {
+  if (!isAtHand(sys, path, mounts)) throw new ConmonError('JOIN', `${path} may have to be waited for`);
 }
 
 /** What this process will open of what the caller has named. */
@@ -123,11 +125,17 @@ function places(options: Options, temporaryDir: string): readonly string[] {
 }
 
 /** The session of an exec that joins; as main does for one of its own process, but nothing of the process changes. */
-function makeJoined({ sys, reaper, make }: Daemon, joiner: Joiner, options: Options, pool: () => Pool): MadeSession {
+function makeJoined(
+  { sys, reaper, make }: Daemon,
+  mounts: Mounts,
+  joiner: Joiner,
+  options: Options,
+  pool: () => Pool,
+): MadeSession {
   const { diag, environment, launch } = joiner;
-  for (const path of touched(options)) mustBeAtHand(sys, path);
+  for (const path of touched(options)) mustBeAtHand(sys, mounts, path);
   for (const path of places(options, environment.get('TMPDIR') ?? '/tmp'))
-    if (!isPlaceAtHand(sys, path)) throw new ConmonError('JOIN', `${path} may have to be waited for`);
+    if (!isPlaceAtHand(sys, path, mounts)) throw new ConmonError('JOIN', `${path} may have to be waited for`);
   const prepared = make.prepare(joiner, options, diag);
   const { syncFd, attachFd, startFd, stdio, logs } = prepared;
   const key = syncKey(options.apiVersion, options.exec);

@@ -76,6 +76,8 @@ export interface Sys {
   fstatfs(fd: number): SysResult;
   /** readlinkat(2) into `out`, cut when it does not fit; the length. */
   readlinkat(dirFd: number, path: string, out: Uint8Array): SysResult;
+  /** statx(2), STATX_MNT_ID_UNIQUE: the mount that `fd` is in, by a number that is used once. EOPNOTSUPP before Linux 6.8. */
+  mountId(fd: number): SysResult;
   /**
    * ppoll(2) without a mask on `count` pairs of (fd, events | revents << 16); a timeout below 0 waits for ever, a fraction counts,
    * to the nanosecond. EINTR answers 0: the caller rechecks.

@@ -28,43 +28,64 @@ const LOCAL = new Set(
   'ext2 ext3 ext4 xfs btrfs bcachefs f2fs zfs tmpfs ramfs devtmpfs overlay erofs squashfs'.split(' '),
 );
 
+/** More mounts than a host has that execs name; then all is asked again. */
+const MOUNTS_MAX = 256;
+
+/** Which mount is of which type: what was asked once is known, since a mount's number is never another's. */
+export class Mounts {
+  readonly #types = new Map<number, string>();
+
+  /** The type's name, '' when it is not known. Asks procfs: fstatfs would ask the file system. */
+  typeAt(sys: Sys, fd: number): string {
+    const id = sys.mountId(fd);
+    const known = this.#types.get(id);
+    if (known !== undefined) return known;
+    const mount = /^mnt_id:\s*(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'latin1'))?.[1];
+    const mounts = readFileSync('/proc/self/mountinfo', 'latin1');
+    const type = new RegExp(`^${mount} .* - (\\S+) `, 'm').exec(mounts)?.[1] ?? '';
+    if (this.#types.size >= MOUNTS_MAX) this.#types.clear();
+    if (id >= 0 && type !== '') this.#types.set(id, type);
+    return type;
+  }
+}
+
 /**
  * A look-up that the kernel's cache can answer waits for nobody, and of a network's file system the cache answers for
  * seconds only. What is not there yet is asked for by its directory's file system. true too before Linux 5.12, which
  * cannot be asked, and for what does not exist: that shows without a wait.
  */
-export function isAtHand(sys: Sys, path: string, linksLeft = LINKS_MAX): boolean {
+export function isAtHand(sys: Sys, path: string, mounts = new Mounts(), linksLeft = LINKS_MAX): boolean {
   const found = sys.openat2(AT_FDCWD, path, O_PATH | O_CLOEXEC, 0, RESOLVE_CACHED);
   if (found >= 0) sys.close(found);
   if (found !== EAGAIN) return true;
-  return isHere(sys, path, (target) => linksLeft > 0 && isAtHand(sys, target, linksLeft - 1));
+  return isHere(sys, path, mounts, (target) => linksLeft > 0 && isAtHand(sys, target, mounts, linksLeft - 1));
 }
 
 /** The same of a directory in which files are made: that it is in the cache says nothing of them. */
-export function isPlaceAtHand(sys: Sys, path: string, linksLeft = LINKS_MAX): boolean {
+export function isPlaceAtHand(sys: Sys, path: string, mounts = new Mounts(), linksLeft = LINKS_MAX): boolean {
   const found = sys.openat2(AT_FDCWD, path, O_PATH | O_CLOEXEC, 0, RESOLVE_CACHED);
   if (found === EAGAIN)
-    return isHere(sys, path, (target) => linksLeft > 0 && isPlaceAtHand(sys, target, linksLeft - 1));
+    return isHere(sys, path, mounts, (target) => linksLeft > 0 && isPlaceAtHand(sys, target, mounts, linksLeft - 1));
   if (found < 0) return true;
   try {
-    return LOCAL.has(fileSystemOf(found));
+    return LOCAL.has(mounts.typeAt(sys, found));
   } finally {
     sys.close(found);
   }
 }
 
 /** By the directory that holds it. The kernel does not follow a link that was not read for a day: `follow` says where it leads. */
-function isHere(sys: Sys, path: string, follow: (target: string) => boolean): boolean {
+function isHere(sys: Sys, path: string, mounts: Mounts, follow: (target: string) => boolean): boolean {
   const flags = O_PATH | constants.O_DIRECTORY | O_CLOEXEC;
   const directoryFd = sys.openat2(AT_FDCWD, dirname(path), flags, 0, RESOLVE_CACHED);
   if (directoryFd < 0) return directoryFd !== EAGAIN;
   try {
-    if (!LOCAL.has(fileSystemOf(directoryFd))) return false;
+    if (!LOCAL.has(mounts.typeAt(sys, directoryFd))) return false;
     const fd = sys.openat2(directoryFd, basename(path), O_PATH | constants.O_NOFOLLOW | O_CLOEXEC, 0, 0);
     if (fd < 0) return true;
     try {
       const stat = new BigInt64Array(STAT_WORDS);
-      if (!LOCAL.has(fileSystemOf(fd)) || sys.fstatat(fd, '', AT_EMPTY_PATH, stat) < 0) return false;
+      if (!LOCAL.has(mounts.typeAt(sys, fd)) || sys.fstatat(fd, '', AT_EMPTY_PATH, stat) < 0) return false;
       if ((Number(stat[MODE]) & S_IFMT) !== S_IFLNK) return true;
     } finally {
       sys.close(fd);
@@ -77,11 +98,4 @@ function isHere(sys: Sys, path: string, follow: (target: string) => boolean): bo
   } finally {
     sys.close(directoryFd);
   }
-}
-
-/** Its type's name, '' when it is not known. Asks procfs: fstatfs would ask the file system. */
-function fileSystemOf(fd: number): string {
-  const mount = /^mnt_id:\s*(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'latin1'))?.[1];
-  const mounts = readFileSync('/proc/self/mountinfo', 'latin1');
-  return new RegExp(`^${mount} .* - (\\S+) `, 'm').exec(mounts)?.[1] ?? '';
 }

@@ -44,6 +44,7 @@ const harmless: Readonly<Record<string, readonly unknown[]>> = {
   fstatat: [NO_FD, 'file', 0, new BigInt64Array(5)],
   fstatfs: [NO_FD],
   readlinkat: [NO_FD, 'file', bytes()],
+  mountId: [NO_FD],
   poll: [ints(), 0, 0],
   eventfd: [0, -1],
   clockGettime: [0, new Float64Array(2)],

@@ -1,14 +1,25 @@
 /** Whether a path can be opened without waiting: by the kernel's cache, then by the kind of file system. */
-import { constants, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { EAGAIN, EINVAL, ENOENT, RESOLVE_CACHED } from '../../../src/native/constants.ts';
 import { sys } from '../../../src/native/sys.ts';
-import { isAtHand, isPlaceAtHand } from '../../../src/session/at-hand.ts';
+import { isAtHand, isPlaceAtHand, Mounts } from '../../../src/session/at-hand.ts';
 import { realSysBut } from '../native/fake-sys.ts';
 
 const ENOSYS = -38;
+const EOPNOTSUPP = -95;
 
 function directory(t: Test): string {
   const path = mkdtempSync(join(tmpdir(), 'conmon-at-hand-'));
@@ -126,4 +137,27 @@ t.test('a link at the end is followed by the cache alone', async (t) => {
     flags.every((how) => (how & constants.O_NOFOLLOW) === 0),
     'or main would follow it where nobody has looked',
   );
+});
+
+t.test('the type of a mount is asked for once, and a number is never taken for another mount', async (t) => {
+  const dir = directory(t);
+  const fds = [dir, '/proc', join(dir, '.')].map((path) => openSync(path, constants.O_RDONLY));
+  t.teardown(() => fds.forEach(closeSync));
+  const [here = -1, proc = -1, again = -1] = fds;
+  const mounts = new Mounts();
+  const type = mounts.typeAt(sys, here);
+  t.equal(mounts.typeAt(sys, proc), 'proc');
+  t.equal(mounts.typeAt(sys, again), type);
+  if (sys.mountId(here) > 0) {
+    t.equal(sys.mountId(again), sys.mountId(here));
+    t.not(sys.mountId(proc), sys.mountId(here));
+    t.equal(mounts.typeAt(realSysBut({ mountId: () => sys.mountId(proc) }), here), 'proc', 'what was asked is known');
+  } else t.equal(sys.mountId(here), EOPNOTSUPP, 'Linux before 6.8');
+  const unnumbered = realSysBut({ mountId: () => EOPNOTSUPP });
+  for (const [fd, name] of [
+    [proc, 'proc'],
+    [here, type],
+    [proc, 'proc'],
+  ] as const)
+    t.equal(mounts.typeAt(unnumbered, fd), name, 'without numbers each is asked for');
 });
