@@ -23,7 +23,7 @@ import {
   SIGQUIT,
   SIGTERM,
 } from './native/constants.ts';
-import { giveMemoryBack } from './native/garbage.ts';
+import { giveMemoryBackInTurns } from './native/garbage.ts';
 import { QUIET_MS } from './native/rest.ts';
 import { sys } from './native/sys.ts';
 import { syncKey } from './proto/sync-message.ts';
@@ -117,7 +117,7 @@ function runSession(options: Options, diag: Diag, prepared: Prepared): void {
     if (stdio === undefined) disconnectStandardStreams();
     if (options.exec) return;
     setImmediate(() => execs.welcome(session, diag));
-    setTimeout(giveMemoryBack, REST_AFTER_MS);
+    setTimeout(giveMemoryBackInTurns, REST_AFTER_MS);
   });
 }
 

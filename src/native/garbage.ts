@@ -23,3 +23,16 @@ export function giveMemoryBack(): void {
   for (let round = 0; round < ROUNDS; round++) collectGarbage();
   sys.mallocTrim();
 }
+
+/**
+ * The same in turns of the event loop, for a thread on which somebody may wait: a line that comes meanwhile waits for one
+ * collection, not for all of it.
+ */
+export function giveMemoryBackInTurns(roundsLeft = ROUNDS): void {
+  if (roundsLeft === 0) {
+    sys.mallocTrim();
+    return;
+  }
+  collectGarbage();
+  setImmediate(giveMemoryBackInTurns, roundsLeft - 1);
+}
