@@ -15,7 +15,11 @@ const name = 'latency';
 /** Microseconds between two lines: longer than anything takes to become idle again. */
 const gapUs = 2_000;
 const limitMs = 60_000;
-/** Lines before the measured ones, so many microseconds apart: by then V8 has compiled what a line takes (about 1500). */
+/**
+ * Lines before the measured ones, so many microseconds apart: by then V8 has compiled nearly all that a line takes, most of it
+ * by line 1500, the last functions some thousand lines later (docs/adr/0052-the-worst-hundredth.md). What a monitor tidies up a
+ * second after its start is among the measured ones.
+ */
 const warmUpLines = 4_000;
 const warmUpGapUs = 100;
 /** Lines of the container that floods meanwhile; more than it can write in the time. */
