@@ -104,8 +104,6 @@ export class Pump {
   #sources: Source[] = [];
   /** (fd, events | revents << 16) pairs: the doorbell, the sources, then what stalled drivers wait for. */
   #pollSet: Int32Array<ArrayBuffer>;
-  /** It is filled in for a calm wait: nothing of it has to be written before the next one (poll(2) writes all its answers). */
-  #pollSetCalm = false;
   readonly #request: PollRequest = { set: new Int32Array(0), count: 0, timeoutMs: 0 };
   #ending: Extract<ToLogWorker, { kind: 'end' }> | undefined;
   #leaving = false;
@@ -184,7 +182,7 @@ export class Pump {
 
   /** Fills the next request in. @returns false when there is space again after all: then there is nothing to wait for. */
   #prepare(calm: boolean): boolean {
-    if (!calm || !this.#pollSetCalm || this.#pausing) this.#fillPollSet(calm);
+    this.#fillPollSet(calm); // each time: who watches the fds in poll's place (src/threads/main-loop.ts) adds answers and takes none away
     if (this.#full) {
       this.#parts.declareSleep();
       // Space may have come before the flag was seen: look once more.
@@ -217,7 +215,6 @@ export class Pump {
     }
     this.#request.set = set;
     this.#request.count = set.length / 2;
-    this.#pollSetCalm = calm && !this.#pausing;
   }
 
   #ready(slot: number): boolean {
@@ -244,7 +241,6 @@ export class Pump {
       return { fd, stream, terminal, roomy, hungUp: false };
     });
     this.#pollSet = new Int32Array(2 * (1 + this.#sources.length + this.#feed.drivers.length));
-    this.#pollSetCalm = false;
   }
 
   /** A held partial line is written as soon as nothing follows it; a terminal without a user is looked at again. */
@@ -385,7 +381,6 @@ export class Pump {
   #close(source: Source): void {
     if (source.fd === -1) return;
     source.fd = -1;
-    this.#pollSetCalm = false;
   }
 
   /** @param last whether nothing ever follows */
