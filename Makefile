@@ -78,9 +78,9 @@ $(LIBEXEC)/preload.so: native/preload.c Makefile | node_modules/.installed
 	@mkdir -p $(LIBEXEC)
 	$(CC) -std=c11 $(CFLAGS) $(WARN) $(HARDEN) -fPIC -fvisibility=hidden -shared -Wl,-z,relro,-z,now,-z,noseparate-code -o $@ native/preload.c
 
-$(LIBEXEC)/sys.node: native/sys.c native/watch.c native/watch.h Makefile node_modules/.installed
+$(LIBEXEC)/sys.node: native/sys.c native/watch.c native/fsync.c native/watch.h Makefile node_modules/.installed
 	@mkdir -p $(LIBEXEC)
-	$(CC) -std=c11 $(CFLAGS) $(WARN) -fPIC -fvisibility=hidden -shared -isystem $(NODE_PACKAGE)/include/node -o $@ native/sys.c native/watch.c
+	$(CC) -std=c11 $(CFLAGS) $(WARN) -fPIC -fvisibility=hidden -shared -isystem $(NODE_PACKAGE)/include/node -o $@ native/sys.c native/watch.c native/fsync.c
 
 $(LIBEXEC)/node: | node_modules/.installed
 	@mkdir -p $(LIBEXEC)

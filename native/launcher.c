@@ -39,13 +39,12 @@
 /*
  * Environment settings of our own for Node, as "NAME=value"; every item ends in a comma. One malloc arena, trimmed: nothing
  * on the data path allocates. The machine's settings for OpenSSL, which Node would end at where they are wrong, are for
- * who uses it. One thread for work on files: all it does is fsync (docs/adr/0049-quiet-logs-on-main.md). Figures:
- * docs/adr/0029-malloc-and-io-uring.md, docs/adr/0050-in-front-of-node.md.
+ * who uses it. Figures: docs/adr/0029-malloc-and-io-uring.md, docs/adr/0050-in-front-of-node.md.
  */
 #ifndef NODE_SETTINGS
 #define NODE_SETTINGS                                                                                                  \
 	"GLIBC_TUNABLES=glibc.malloc.arena_max=1:glibc.malloc.trim_threshold=65536:glibc.malloc.top_pad=0",             \
-		"OPENSSL_CONF=/dev/null", "UV_THREADPOOL_SIZE=1",
+		"OPENSSL_CONF=/dev/null",
 #endif
 
 /* Linux 6.3; an older kernel refuses it with EINVAL, a system with vm.memfd_noexec=2 refuses to do without. */

@@ -1297,6 +1297,7 @@ NAPI_MODULE_INIT()
 		{"recvmsg", sys_recvmsg},
 		{"watch", sys_watch},
 		{"unwatch", sys_unwatch},
+		{"fsyncLater", sys_fsync_later},
 		{"tcgetattr", sys_tcgetattr},
 		{"tcsetattr", sys_tcsetattr},
 		{"setWindowSize", sys_set_window_size},

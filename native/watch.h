@@ -1,6 +1,7 @@
-/* Functions of watch.c that sys.c puts into the addon's table. */
+/* Functions of watch.c and fsync.c that sys.c puts into the addon's table. */
 #pragma once
 #include <node_api.h>
 
 napi_value sys_watch(napi_env env, napi_callback_info info);
 napi_value sys_unwatch(napi_env env, napi_callback_info info);
+napi_value sys_fsync_later(napi_env env, napi_callback_info info);

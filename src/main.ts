@@ -23,8 +23,6 @@ import {
   SIGQUIT,
   SIGTERM,
 } from './native/constants.ts';
-import { giveMemoryBackInTurns } from './native/garbage.ts';
-import { QUIET_MS } from './native/rest.ts';
 import { sys } from './native/sys.ts';
 import { syncKey } from './proto/sync-message.ts';
 import { Environment } from './session/environment.ts';
@@ -41,8 +39,6 @@ declare const CONMON_COMMIT: string;
 /** Bytes of the launcher's status pipe (docs/adr/0003-launcher-hand-over.md). */
 const READY = 'R';
 const STAY = 'S';
-/** Once, when a container has run for a moment: behind its log worker, which does the same (docs/adr/0041-memory-is-given-back.md). */
-const REST_AFTER_MS = QUIET_MS + 200;
 const FORWARDED = { SIGTERM, SIGINT, SIGQUIT } as const;
 
 /** setTimeout's limit: once in 25 days. */
@@ -117,7 +113,6 @@ function runSession(options: Options, diag: Diag, prepared: Prepared): void {
     if (stdio === undefined) disconnectStandardStreams();
     if (options.exec) return;
     setImmediate(() => execs.welcome(session, diag));
-    setTimeout(giveMemoryBackInTurns, REST_AFTER_MS);
   });
 }
 

@@ -32,6 +32,8 @@ export interface LogWays {
   readonly giveBack?: () => void;
   /** How a log file is made durable at the end; absent = by waiting for it. */
   readonly syncFile?: SyncFile;
+  /** Stays the caller's; absent = one of the loop's own. */
+  readonly diag?: Diag;
   /** Whether a message to the journal may wait a moment for room; absent = it may. */
   readonly waits?: boolean;
   /** Bytes of one stream that are read before others get their turn; absent = as many as a thread may. */
@@ -51,10 +53,10 @@ export function* logSteps(
   task: LogTask,
   line: Line<ToLogWorker, FromLogWorker>,
   kernel: Kernel,
-  { giveBack, syncFile, turnBytes, waits }: LogWays = {},
+  { giveBack, syncFile, turnBytes, waits, diag: given }: LogWays = {},
 ): Steps<LogResult> {
   const { memory, geometry, counters } = task;
-  const diag = new Diag(sys, task.diag);
+  const diag = given ?? new Diag(sys, task.diag);
   const words = new Int32Array(memory.buffer);
   const doorbell = task.doorbellFd === -1 ? NO_DOORBELL : new Doorbell(sys, task.doorbellFd);
   const doorbells = new Array<Doorbell | undefined>(CONSUMER_COUNT);
@@ -102,6 +104,6 @@ export function* logSteps(
     return { counters, left };
   } finally {
     if (!ended) pump.leave(); // asked to, or stopped amid a wait
-    diag.close();
+    if (given === undefined) diag.close();
   }
 }

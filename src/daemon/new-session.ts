@@ -6,6 +6,8 @@
 import type { Options } from '../cli/index.ts';
 import type { Diag } from '../diag/diag.ts';
 import { replaceUnwritten } from '../log/unwritten.ts';
+import { giveMemoryBackInTurns } from '../native/garbage.ts';
+import { QUIET_MS } from '../native/rest.ts';
 import { sys } from '../native/sys.ts';
 import { ATTACH_UNUSED_MS } from '../proto/attach-messages.ts';
 import type { RotationPlan } from '../proto/log-messages.ts';
@@ -14,6 +16,8 @@ import { type Output, Session, type SessionParts, type StartOutput } from '../se
 import type { Pool } from '../threads/index.ts';
 import { LateOutput, type OutputSteps } from './late-output.ts';
 import { closeTargets, diagPlan, type Prepared } from './prepare.ts';
+
+const REST_AFTER_MS = QUIET_MS + 200;
 
 /** The parts in which a session that joins differs from one of its own process. */
 export type OwnParts = Pick<
@@ -50,13 +54,24 @@ export function newSession(
 function outputStarter(options: Options, diag: Diag, prepared: Prepared, pool?: () => Pool): StartOutput {
   return (onEnded, onFailed) => {
     const { logs, stdio } = prepared;
-    if (stdio === undefined) return undefined;
+    if (stdio === undefined) {
+      restLater(options);
+      return undefined;
+    }
     const steps = outputSteps(options, diag, logs, onEnded, pool);
     // Nobody waits for the pid of such an exec, but for its end: the log comes first.
     if (options.exec && !options.apiVersion) return toTheEnd(steps);
     const replaceLogs = (): void => replaceUnwritten(sys, diag, logs, rotationOf(options));
     return new LateOutput({ sys, diag, steps, close: () => closeTargets(logs), replaceLogs, onEnded, onFailed });
   };
+}
+
+/**
+ * Gives memory back, once, when a container has run for a moment: behind its log worker, which does the same
+ * (docs/adr/0041-memory-is-given-back.md).
+ */
+function restLater({ exec }: Options): void {
+  if (!exec) setTimeout(giveMemoryBackInTurns, REST_AFTER_MS);
 }
 
 function rotationOf({ logRotate, logMaxFiles }: Options): RotationPlan {
@@ -87,7 +102,9 @@ function* outputSteps(
     }
     yield;
   }
-  const mainLogs = () => pool?.().mainLogs ?? new threads.MainLogs(sys, diag);
+  // A log that main writes says when there is time for it.
+  if (pool === undefined && !(onMain && logs.length > 0)) restLater(options);
+  const mainLogs = () => pool?.().mainLogs ?? new threads.MainLogs(sys, diag, { giveBack: giveMemoryBackInTurns });
   const limits = {
     fileMaxBytes: options.logSizeMaxBytes ?? Number.POSITIVE_INFINITY,
     globalMaxBytes: options.logGlobalSizeMaxBytes ?? Number.POSITIVE_INFINITY,

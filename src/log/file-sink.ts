@@ -31,7 +31,7 @@ export const UNLIMITED: SizeLimits = {
 /** Makes a file's data durable, now or later; `onDone` is called once, with what went wrong. The fd is the caller's. */
 export type SyncFile = (fd: number, onDone: (error: unknown) => void) => void;
 
-const syncNow: SyncFile = (fd, onDone) => {
+export const syncNow: SyncFile = (fd, onDone) => {
   try {
     fsyncSync(fd);
   } catch (error) {
@@ -99,6 +99,7 @@ export class FileSink {
     if (fragment === REST_OWED || (fragment > 0 && parts.loss.owed)) {
       this.#state[DriverField.fragmentBytes] = REST_OWED;
       this.#rest = Uint8Array.of(NEWLINE);
+      parts.diag.warn(`log ${parts.path}: the end of a record is lost, whose beginning is in the file`);
     }
     this.#stalled = parts.loss.failing || parts.loss.owed || this.#rest !== undefined;
   }

@@ -107,6 +107,8 @@ export class Pump {
   readonly #request: PollRequest = { set: new Int32Array(0), count: 0, timeoutMs: 0 };
   #ending: Extract<ToLogWorker, { kind: 'end' }> | undefined;
   #leaving = false;
+  /** What was read when it was last asked to leave. */
+  #lookedBytes: number;
   /** A claim failed: nothing is read until a consumer has released something. */
   #full = false;
   readonly #pace: Pace;
@@ -120,6 +122,7 @@ export class Pump {
 
   constructor(parts: PumpParts) {
     this.#parts = parts;
+    this.#lookedBytes = parts.counters.readBytes;
     this.#feed = new Feed(parts.diag, parts.bytes, parts.cursor, parts.drivers);
     this.#now = parts.now ?? (() => performance.now());
     this.#pace = new Pace(this.#now);
@@ -225,9 +228,15 @@ export class Pump {
     for (let message = this.#parts.nextMessage(); message !== undefined; message = this.#parts.nextMessage()) {
       if (message.kind === 'begin') this.#begin(message.sources);
       else if (message.kind === 'reopen') this.#reopen();
-      else if (message.kind === 'leave') this.#leaving = this.#feed.movable;
+      else if (message.kind === 'leave') this.#leave(message.belowBytes);
       else this.#ending = message;
     }
+  }
+
+  #leave(belowBytes: number): void {
+    const { readBytes } = this.#parts.counters;
+    this.#leaving = readBytes - this.#lookedBytes < belowBytes && this.#feed.movable;
+    this.#lookedBytes = readBytes;
   }
 
   #reopen(): void {

@@ -14,6 +14,7 @@ export const EIO = -5;
 export const EPERM = -1;
 export const EEXIST = -17;
 export const EINVAL = -22;
+export const EROFS = -30;
 export const ELOOP = -40;
 export const EPIPE = -32;
 export const ENOENT = -2;

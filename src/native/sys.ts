@@ -194,6 +194,11 @@ export interface Sys {
   watch(fd: number, onReady: (status: number) => void, writable?: boolean): Watch | SysResult;
   /** Ends a watch, once; before the fd is closed. */
   unwatch(watch: Watch): SysResult;
+  /**
+   * fsync(2) on a thread of its own; `onDone` is called from this thread's event loop, once, with 0 or a negative errno. `fd` must stay
+   * open until then. @returns 0, or a negative errno when there is no thread for it.
+   */
+  fsyncLater(fd: number, onDone: (result: number) => void): SysResult;
   setWindowSize(fd: number, rows: number, columns: number): SysResult;
   /** libc's text for a (positive or negative) errno: `No such file or directory`. */
   strerror(errno: number): string;

@@ -86,8 +86,11 @@ export type ToLogWorker =
   | { readonly kind: 'begin'; readonly sources: readonly Source[] }
   /** Make a new log file under the same path. */
   | { readonly kind: 'reopen' }
-  /** Little has come for long: leave the loop to another one, as a thread that dies does, but between two records. */
-  | { readonly kind: 'leave' }
+  /**
+   * If fewer than so many bytes have been read since the last one of these, leave the loop to another one: as a thread that dies
+   * does, but between two records.
+   */
+  | { readonly kind: 'leave'; readonly belowBytes: number }
   /** The container is gone. `drain`: read what is there, without waiting; else only flush what was read. Then end. */
   | { readonly kind: 'end'; readonly drain: boolean };
 

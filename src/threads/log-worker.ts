@@ -36,7 +36,7 @@ import {
   type RingGeometry,
   Word,
 } from '../ring/layout.ts';
-import type { MainLogs, Pacing, QuietLog } from './main-logs.ts';
+import { isBetweenRecords, type MainLogs, type Pacing, type QuietLog } from './main-logs.ts';
 import { freshMemories, type Memories } from './memories.ts';
 import type { Pool } from './pool.ts';
 
@@ -166,11 +166,11 @@ export class LogWorker {
    * ConmonError DOORBELL.
    */
   keepForClients(): void {
-    this.#clients = true;
     if (this.#doorbells === undefined) {
       this.doorbells; // before the loop that has none is given up
       if (this.#quiet && this.#mainLogs) this.#startOnMain(this.#mainLogs);
     }
+    this.#clients = true;
     this.#attachConsumer().request();
   }
 
@@ -184,6 +184,8 @@ export class LogWorker {
   clientsLeft(): void {
     this.#clients = false;
     if (this.#quiet === undefined || this.#mainLogs === undefined) return;
+    // For two fds no record is cut.
+    if (!isBetweenRecords(this.#task())) return;
     this.#quiet.stop(); // it watches what is closed now
     this.#closeDoorbells();
     this.#startOnMain(this.#mainLogs);
@@ -256,6 +258,7 @@ export class LogWorker {
   #startOnMain(mainLogs: MainLogs): void {
     this.#quiet?.stop();
     const quiet = mainLogs.run(this.#task(), {
+      diag: this.#diag,
       heard: (message) => this.#heard(message),
       onBusy: () => this.#busy(),
       onEnd: (result, error) => {
@@ -298,16 +301,10 @@ export class LogWorker {
     if (done !== -1) this.#told.splice(done, 1);
   }
 
-  /** Whether the thread is still worth its memory. */
+  /** Asks the thread now and then whether it is still worth its memory. */
   #lookLater({ calmBytes, calmMs }: Pacing): void {
-    const words = new Int32Array(this.memory.buffer);
-    let seen = Atomics.load(words, Word.tail);
-    clearInterval(this.#looking);
-    this.#looking = setInterval(() => {
-      const tail = Atomics.load(words, Word.tail);
-      if ((tail - seen) >>> 0 < calmBytes) this.#place?.tell({ kind: 'leave' });
-      seen = tail;
-    }, calmMs);
+    this.#stopLooking();
+    this.#looking = setInterval(() => this.#place?.tell({ kind: 'leave', belowBytes: calmBytes }), calmMs);
   }
 
   #done({ counters, left }: LogResult): void {
@@ -346,23 +343,26 @@ export class LogWorker {
     // It may have died amid clients; and of its last record the attach thread may not have been told.
     new Baton(this.memory).logThreadDied();
     this.#doorbells?.attach.ring();
-    if (this.#deaths < DEATHS_MAX && this.#startAgain(wasOnMain ? undefined : this.#mainLogs)) return;
+    if (this.#deaths < DEATHS_MAX && this.#startAgain(!wasOnMain)) return;
     this.#lost = true;
     this.#tellLost();
     this.#finish(undefined);
   }
 
-  #startAgain(mainLogs: MainLogs | undefined): boolean {
-    try {
-      if (mainLogs) {
-        this.#onMainUntilMs = performance.now() + STEADY_MS;
-        this.#startOnMain(mainLogs);
-      } else this.#startThread();
-      return true;
-    } catch (error) {
-      this.#diag.error(`the log worker cannot be started again: ${errorText(error)}`);
-      return false;
-    }
+  /** Where it was not; if that cannot be, where it was. */
+  #startAgain(onMain: boolean): boolean {
+    for (const main of [onMain, !onMain])
+      try {
+        if (!main) this.#startThread();
+        else if (this.#mainLogs) {
+          this.#onMainUntilMs = performance.now() + STEADY_MS;
+          this.#startOnMain(this.#mainLogs);
+        } else continue;
+        return true;
+      } catch (error) {
+        this.#diag.error(`the log worker cannot be started again: ${errorText(error)}`);
+      }
+    return false;
   }
 
   /** Nobody writes the logs any longer: what they lack so far. What comes from now on is counted by who discards it. */

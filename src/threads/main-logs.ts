@@ -4,14 +4,13 @@
  * server, and to the journal, whose socket says when it is full; a flood that lasts, and a disk that is slow, are a thread's. Main thread; docs/adr/0049-quiet-logs-on-main.md.
  */
 
-import { fsync } from 'node:fs';
 import { join } from 'node:path';
 import type { Diag } from '../diag/diag.ts';
 import { ConmonError } from '../diag/error.ts';
 import { type Kernel, loadKernel } from '../kernel/kernel.ts';
 import { DriverField, driverState } from '../log/driver-state.ts';
-import type { SyncFile } from '../log/file-sink.ts';
-import { AT_EMPTY_PATH, F_DUPFD_CLOEXEC, S_IFMT, S_IFREG } from '../native/constants.ts';
+import { type SyncFile, syncNow } from '../log/file-sink.ts';
+import { AT_EMPTY_PATH, EINVAL, EROFS, F_DUPFD_CLOEXEC, S_IFMT, S_IFREG } from '../native/constants.ts';
 import { buildId, libexecDir } from '../native/libexec.ts';
 import type { Steps } from '../native/steps.ts';
 import type { Sys } from '../native/sys.ts';
@@ -49,6 +48,7 @@ const FIRST_FD = 3;
 
 /** How a loop's way of working differs from a thread's. */
 export interface LogLoopWays {
+  readonly diag?: Diag;
   readonly syncFile?: SyncFile;
   readonly turnBytes?: number;
   readonly waits?: boolean;
@@ -63,6 +63,8 @@ export interface LogCode {
 
 /** Whose loop it is. */
 export interface QuietOwner {
+  /** The session's own: what a sync says comes after the loop's end. */
+  readonly diag: Diag;
   heard(message: FromLogWorker): void;
   /** It is a flood, or a disk that is slow: a thread's. May be called again. */
   onBusy(): void;
@@ -112,6 +114,13 @@ export interface Pacing {
   readonly calmMs: number;
 }
 
+export interface MainLogsOptions {
+  readonly code?: LogCode;
+  readonly pacing?: Pacing;
+  /** Called when a loop has had nothing to do for a moment; absent = nothing is given back. */
+  readonly giveBack?: () => void;
+}
+
 const PACING: Pacing = { busyMs: BUSY_MS, calmBytes: CALM_BYTES, calmMs: CALM_MS };
 
 export class MainLogs {
@@ -119,6 +128,7 @@ export class MainLogs {
   readonly #sys: Sys;
   readonly #diag: Diag;
   readonly #code: LogCode;
+  readonly #giveBack: (() => void) | undefined;
   /** What loops have taken of the window that began then. */
   #sinceMs = 0;
   #spentMs = 0;
@@ -126,8 +136,9 @@ export class MainLogs {
   readonly #kernels = new WeakMap<WebAssembly.Memory, Kernel>();
 
   /** Throws what {@link loadLogCode} throws. */
-  constructor(sys: Sys, diag: Diag, code: LogCode = loadLogCode(), pacing: Pacing = PACING) {
+  constructor(sys: Sys, diag: Diag, { code = loadLogCode(), pacing = PACING, giveBack }: MainLogsOptions = {}) {
     this.pacing = pacing;
+    this.#giveBack = giveBack;
     this.#sys = sys;
     this.#diag = diag;
     this.#code = code;
@@ -144,8 +155,8 @@ export class MainLogs {
       syncFile: syncs.start,
       turnBytes: TURN_BYTES,
       waits: false,
-      // Main gives back what is main's by itself (src/main.ts).
-      giveBack: () => {},
+      diag: owner.diag,
+      ...(this.#giveBack && { giveBack: this.#giveBack }),
     });
     const loop: MainLoop<LogResult> = new MainLoop(this.#sys, steps, {
       onStep: (tookMs, nowMs) => {
@@ -187,11 +198,11 @@ export class MainLogs {
 }
 
 /** A record's beginning in a file, whose rest is not in the shared memory, would be ended for it by who takes over. */
-function isBetweenRecords({ memory, targets }: Pick<LogTask, 'memory' | 'targets'>): boolean {
+export function isBetweenRecords({ memory, targets }: Pick<LogTask, 'memory' | 'targets'>): boolean {
   return targets.every((_, index) => driverState(memory, index)[DriverField.fragmentBytes] === 0);
 }
 
-/** fsync(2) takes as long as a disk wants: it is done on a thread of libuv's, and the log's end waits for it. */
+/** fsync(2) takes as long as a disk wants: a thread of its own does it, and the log's end waits for it. */
 class Syncs {
   readonly #sys: Sys;
   #running = 0;
@@ -204,21 +215,31 @@ class Syncs {
   readonly start: SyncFile = (fd, onDone) => {
     // The sink closes its own at once.
     const copy = this.#sys.fcntl(fd, F_DUPFD_CLOEXEC, FIRST_FD);
-    if (copy < 0) {
-      onDone(new Error(this.#sys.strerror(copy)));
+    const started = copy < 0 ? copy : this.#sys.fsyncLater(copy, (result) => this.#ended(copy, result, onDone));
+    if (started === 0) {
+      this.#running++;
       return;
     }
-    this.#running++;
-    fsync(copy, (error) => {
-      this.#sys.close(copy);
-      onDone(error ?? undefined);
-      this.#running--;
-      if (this.#running === 0) this.#onDone?.();
-    });
+    // Neither fds nor threads are to be had: then main waits.
+    if (copy >= 0) this.#sys.close(copy);
+    syncNow(fd, onDone);
   };
+
+  #ended(copy: number, result: number, onDone: (error: unknown) => void): void {
+    this.#sys.close(copy);
+    onDone(result < 0 ? failureOf(this.#sys, result) : undefined);
+    this.#running--;
+    if (this.#running === 0) this.#onDone?.();
+  }
 
   whenDone(onDone: () => void): void {
     if (this.#running === 0) onDone();
     else this.#onDone = onDone;
   }
+}
+
+/** As node:fs names those that the sink looks for. */
+function failureOf(sys: Sys, errno: number): Error {
+  const code = errno === EINVAL ? 'EINVAL' : errno === EROFS ? 'EROFS' : '';
+  return Object.assign(new Error(sys.strerror(errno)), { code });
 }

@@ -199,8 +199,15 @@ export class MainLoop<Result> {
     }
     // It is about to look by itself, and at all of them.
     if (isBrief(this.#request)) return;
+    this.#clearMarks();
     this.#mark(this.#waitedFor.indexOf(fd));
     this.#go();
+  }
+
+  /** poll(2) would have written all answers; a loop need not (src/log/pump.ts). */
+  #clearMarks(): void {
+    const { set, count } = this.#request;
+    for (let i = 0; i < count; i++) set[2 * i + 1] = (set[2 * i + 1] ?? 0) & 0xffff;
   }
 
   /** As poll(2) says that an fd is ready for what it is wanted for. */
@@ -221,7 +228,11 @@ export class MainLoop<Result> {
   #fired(): void {
     this.#timerAtMs = Number.POSITIVE_INFINITY;
     if (isBrief(this.#request) || this.#deadlineMs === Number.POSITIVE_INFINITY) return;
-    if (this.#deadlineMs > performance.now()) this.#setTimer();
-    else this.#go();
+    if (this.#deadlineMs > performance.now()) {
+      this.#setTimer();
+      return;
+    }
+    this.#clearMarks();
+    this.#go();
   }
 }

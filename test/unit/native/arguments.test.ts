@@ -105,7 +105,7 @@ const notArrays: readonly unknown[] = [
 const notTexts: readonly unknown[] = [undefined, null, 1, {}, [], 1n, bytes(), Symbol('x'), 'a\0b', 'x'.repeat(4096)];
 
 t.test('the table names every call but those that have tests of their own', async (t) => {
-  const named = [...Object.keys(harmless), 'spawn', 'exitNow', 'strerror', 'watch', 'unwatch'];
+  const named = [...Object.keys(harmless), 'spawn', 'exitNow', 'strerror', 'watch', 'unwatch', 'fsyncLater'];
   t.same(Object.keys(sys).toSorted(), named.toSorted());
 });
 

@@ -53,7 +53,7 @@ class Rig {
 
   constructor(test: Test, { pacing = {}, withSys = sys, withCode = code, targets }: Options = {}) {
     this.streams = new Streams(test);
-    const mainLogs = new MainLogs(withSys, this.complaints.diag, withCode, { ...NEVER, ...pacing });
+    const mainLogs = new MainLogs(withSys, this.complaints.diag, { code: withCode, pacing: { ...NEVER, ...pacing } });
     const wanted = targets ? { ...this.streams.nowhere, targets: targets(this.streams) } : this.streams.plan();
     const plan = { ...wanted, mainLogs: () => mainLogs };
     this.worker = new LogWorker(withSys, this.complaints.diag, this.pool, plan, this.streams.onEnded);
@@ -110,6 +110,56 @@ t.test('the end is told when the log is durable, and main has its turns meanwhil
   t.same(streams.endings, [], 'fsync is under way, on another thread');
   t.match(await streams.ended(), { records: 1 });
   t.same(streams.complaints.lines, []);
+});
+
+t.test('without a thread, or an fd, for it the log is made durable by main itself', async (t) => {
+  const NO_THREAD = -11;
+  const F_DUPFD = 1030;
+  for (const calls of [
+    { fsyncLater: () => NO_THREAD },
+    {
+      fcntl: (fd: number, command: number, value: number) =>
+        command === F_DUPFD ? EMFILE : sys.fcntl(fd, command, value),
+    },
+  ]) {
+    const { worker, streams, complaints } = new Rig(t, { withSys: realSysBut(calls) });
+    const fds = readdirSync('/proc/self/fd').length;
+    worker.begin(streams.sources);
+    await streams.print('x\n');
+    await waitFor('x', () => streams.records.length === 1);
+    worker.end(true);
+    t.match(await streams.ended(), { records: 1 });
+    t.same(
+      complaints.lines.filter((line) => line.includes('sync')),
+      [],
+    );
+    t.ok(readdirSync('/proc/self/fd').length <= fds, 'the log is closed, and its copy');
+  }
+});
+
+t.test('a disk that does not come back holds up its own log alone, and what it says then is told', async (t) => {
+  const EIO = -5;
+  const told: ((result: number) => void)[] = [];
+  const hung = new Rig(t, {
+    withSys: realSysBut({
+      fsyncLater: (_fd, onDone) => {
+        told.push(onDone);
+        return 0;
+      },
+    }),
+  });
+  const other = new Rig(t);
+  for (const { worker, streams } of [hung, other]) {
+    worker.begin(streams.sources);
+    await streams.print('x\n');
+    await waitFor('x', () => streams.records.length === 1);
+    worker.end(true);
+  }
+  await other.streams.ended();
+  t.same(hung.streams.endings, []);
+  told[0]?.(EIO);
+  t.match(await hung.streams.ended(), { records: 1 });
+  t.ok(hung.complaints.lines.some((line) => /Failed to sync log file .*Input\/output error/.test(line)));
 });
 
 t.test('a flood is a thread’s, from the byte on where main was', async (t) => {

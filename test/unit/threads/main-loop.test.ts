@@ -193,6 +193,30 @@ t.test('a wait below a millisecond is waited out, is main’s time, and ends whe
   t.ok((rig.steps[1] ?? 0) >= 0.9, 'a step is charged with the wait before it');
 });
 
+t.test('what was ready once is not ready for ever, also for a loop that uses its set again as it is', async (t) => {
+  const rig = new Rig(t);
+  const request = rig.request(-1);
+  function* steps(): Steps<string> {
+    for (;;) {
+      yield request;
+      rig.note(request);
+      rig.take(rig.a);
+      rig.take(rig.b);
+      request.timeoutMs = rig.seen.length === 2 ? 20 : -1;
+      if (rig.seen.length === 4) return 'end';
+    }
+  }
+  const loop = rig.run(steps());
+  await waitFor('the first step', () => rig.steps.length === 1);
+  rig.say(rig.a, 'x');
+  await waitFor('a', () => rig.seen.length === 1);
+  rig.say(rig.b, 'x');
+  await waitFor('the wait that nothing ends', () => rig.seen.length === 3);
+  loop.wake();
+  await Promise.resolve();
+  t.same(rig.seen, ['a', 'b', 'nothing', 'bell']);
+});
+
 t.test('an fd that is not asked for is not watched; one that is again, is', async (t) => {
   const rig = new Rig(t);
   const sets = [

@@ -1,0 +1,123 @@
+/*
+ * fsync(2) on a thread of its own, which ends with it: a disk may take as long as it wants, and libuv's pool, which would do it too, ends
+ * the process when it cannot start a thread (abort in init_threads of its threadpool.c). No policy: who asks keeps the fd open meanwhile.
+ */
+#define _GNU_SOURCE
+#define NAPI_VERSION 9
+#include "watch.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include <uv.h>
+
+/* glibc takes thread-local storage from it too; the rest is never touched. */
+#define STACK_BYTES (256 * 1024)
+
+struct sync {
+	uv_async_t done;
+	napi_env env;
+	napi_ref callback;
+	napi_async_context context;
+	int fd;
+	int result;
+};
+
+static void *run(void *data)
+{
+	struct sync *s = data;
+	s->result = fsync(s->fd) < 0 ? -errno : 0;
+	(void)uv_async_send(&s->done);
+	return NULL;
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+	free(handle->data);
+}
+
+static void on_done(uv_async_t *done)
+{
+	struct sync *s = done->data;
+	napi_handle_scope scope;
+	if (napi_open_handle_scope(s->env, &scope) != napi_ok)
+		return;
+	napi_value callback, receiver, argument;
+	if (napi_get_reference_value(s->env, s->callback, &callback) == napi_ok && napi_get_global(s->env, &receiver) == napi_ok &&
+	    napi_create_int32(s->env, s->result, &argument) == napi_ok &&
+	    napi_make_callback(s->env, s->context, receiver, callback, 1, &argument, NULL) == napi_pending_exception) {
+		napi_value error;
+		if (napi_get_and_clear_last_exception(s->env, &error) == napi_ok)
+			(void)napi_fatal_exception(s->env, error);
+	}
+	(void)napi_delete_reference(s->env, s->callback);
+	(void)napi_async_destroy(s->env, s->context);
+	napi_close_handle_scope(s->env, scope);
+	uv_close((uv_handle_t *)done, on_closed);
+}
+
+/* The thread takes no signals: they are main's. */
+static int start(struct sync *s)
+{
+	pthread_t thread;
+	pthread_attr_t attributes;
+	sigset_t all, before;
+	int failure = pthread_attr_init(&attributes);
+	if (failure != 0)
+		return failure;
+	(void)pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+	(void)pthread_attr_setstacksize(&attributes, STACK_BYTES);
+	sigfillset(&all);
+	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
+	failure = pthread_create(&thread, &attributes, run, s);
+	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+	(void)pthread_attr_destroy(&attributes);
+	return failure;
+}
+
+/* fsyncLater(fd, callback): 0, or -errno when there is no thread for it. The callback gets 0 or a negative errno, once. */
+napi_value sys_fsync_later(napi_env env, napi_callback_info info)
+{
+	size_t count = 2;
+	napi_value argument[2], result = NULL, name;
+	int32_t fd = -1;
+	uv_loop_t *loop = NULL;
+	int failure = -EINVAL;
+	struct sync *s = NULL;
+	if (napi_get_cb_info(env, info, &count, argument, NULL, NULL) != napi_ok || count < 2 ||
+	    napi_get_value_int32(env, argument[0], &fd) != napi_ok || napi_get_uv_event_loop(env, &loop) != napi_ok)
+		goto answer;
+	failure = -ENOMEM;
+	if ((s = calloc(1, sizeof(*s))) == NULL)
+		goto answer;
+	s->env = env;
+	s->fd = fd;
+	if (napi_create_reference(env, argument[1], 1, &s->callback) != napi_ok) {
+		failure = -EINVAL;
+		goto forget;
+	}
+	if (napi_create_string_utf8(env, "conmon:fsync", NAPI_AUTO_LENGTH, &name) != napi_ok ||
+	    napi_async_init(env, NULL, name, &s->context) != napi_ok) {
+		(void)napi_delete_reference(env, s->callback);
+		goto forget;
+	}
+	if ((failure = uv_async_init(loop, &s->done, on_done)) != 0)
+		goto release;
+	s->done.data = s;
+	if ((failure = -start(s)) == 0)
+		goto answer;
+	(void)napi_delete_reference(env, s->callback);
+	(void)napi_async_destroy(env, s->context);
+	uv_close((uv_handle_t *)&s->done, on_closed);
+	goto answer;
+release:
+	(void)napi_delete_reference(env, s->callback);
+	(void)napi_async_destroy(env, s->context);
+forget:
+	free(s);
+answer:
+	napi_create_int32(env, failure, &result);
+	return result;
+}
