@@ -304,10 +304,11 @@ promise(
     const series = async (length: number): Promise<void> => {
       for (let i = 0; i < length; i++) await run();
     };
-    // Clean pages are Node's own file: private or not as other daemons come and go beside this test.
+    // Without files' pages: those of Node's are private or not as other daemons come and go beside this test, and dirty when
+    // just installed.
     const privateKiB = (): number => {
       const text = readFileSync(`/proc/${made.daemonPid}/smaps_rollup`, 'latin1');
-      return Number(/^Private_Dirty:\s+(\d+)/m.exec(text)?.[1]);
+      return Number(/^Anonymous:\s+(\d+)/m.exec(text)?.[1]);
     };
     await series(200);
     const fds = fdsOf(made.daemonPid).size;
