@@ -48,7 +48,8 @@ t.test('Node settings of the caller do not reach Node, the rest does', async (t)
   const { environment } = run(install(scratch.fresh('prefix')), [], env);
   t.same(
     environment.filter((entry) => /^(NODE_|OPENSSL_)/.test(entry)),
-    [],
+    ['OPENSSL_CONF=/dev/null'],
+    'nor the machine’s settings for OpenSSL',
   );
   for (const name of ['PATH', 'XDG_RUNTIME_DIR', 'TMPDIR'] as const) t.ok(environment.includes(`${name}=${env[name]}`));
 });
