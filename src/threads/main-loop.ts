@@ -27,6 +27,8 @@ export interface MainLoopEvents<Result> {
   onEnd(result: Result | undefined, error: unknown): void;
   /** After each step but the last, with the brief wait before it; it may stop the loop. On performance.now()'s clock. */
   onStep(tookMs: number, nowMs: number): void;
+  /** Before it waits for an fd that is full; it may stop the loop. */
+  onFull(): void;
 }
 
 export class MainLoop<Result> {
@@ -182,9 +184,13 @@ export class MainLoop<Result> {
       this.#fail(new Error(`log loop: fd ${fd} cannot be watched: ${this.#sys.strerror(watch)}`));
       return false;
     }
-    if (writable) this.#writable.push(watch);
-    else this.#watches.set(fd, watch);
-    return true;
+    if (!writable) {
+      this.#watches.set(fd, watch);
+      return true;
+    }
+    this.#writable.push(watch);
+    this.#events.onFull();
+    return !this.#stopped;
   }
 
   /** What a step writes to it may close, and open another one of the same number. */

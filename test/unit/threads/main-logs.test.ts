@@ -185,14 +185,18 @@ t.test('a flood is a thread’s, from the byte on where main was', async (t) => 
 });
 
 /** The log loop, each step of which takes as long as `stepMs` says when it is taken. */
-function slowed(stepMs: () => number): LogCode {
+function slowed(stepMs: () => number, works = true): LogCode {
   const never = new Int32Array(new SharedArrayBuffer(4));
+  const take = (ms: number): void => {
+    if (!works) Atomics.wait(never, 0, 0, ms);
+    else for (const startMs = performance.now(); performance.now() - startMs < ms; );
+  };
   return {
     ...code,
     *logSteps(task, line, kernel, ways) {
       const steps = code.logSteps(task, line, kernel, ways);
       for (let next = steps.next(); ; next = steps.next()) {
-        Atomics.wait(never, 0, 0, stepMs());
+        take(stepMs());
         if (next.done === true) return next.value;
         yield next.value;
       }
@@ -221,6 +225,17 @@ t.test('logs that take more of a second than they may are a thread’s; in a lon
   for (let i = 0; i < 8; i++) await line();
   await rig.moved('a thread');
   await line();
+});
+
+t.test('steps that last long because others have the CPU are no reason for one thread more', async (t) => {
+  const rig = new Rig(t, { pacing: { busyMs: 100 }, withCode: slowed(() => 25, false) });
+  const { worker, streams } = rig;
+  worker.begin(streams.sources);
+  for (let lines = 1; lines <= 12; lines++) {
+    await streams.print('line\n');
+    await waitFor('the line', () => streams.records.length === lines);
+  }
+  t.same(rig.moves, []);
 });
 
 t.test('one step that takes long makes the log a thread’s', async (t) => {
@@ -391,8 +406,21 @@ function journaling(
   };
 }
 
-t.test('a journal that is full is waited for by main without blocking it, and nothing is lost', async (t) => {
+t.test('a journal that is full is a thread’s to wait for', async (t) => {
   const { rig, journal, lines } = journaling(t);
+  rig.worker.begin(rig.streams.sources);
+  const sent = Array.from({ length: 3000 }, (_, i) => `line ${i}`);
+  await rig.streams.print(`${sent.join('\n')}\n`);
+  await waitFor('all entries', () => {
+    journal.take();
+    return journal.entries.length >= sent.length;
+  });
+  t.same(lines(), sent);
+  t.same(rig.moves, ['a thread']);
+});
+
+t.test('without fds for a thread a journal that is full is waited for by main without blocking it', async (t) => {
+  const { rig, journal, lines } = journaling(t, { withSys: realSysBut({ eventfd: () => EMFILE }) });
   const { worker, streams, pool } = rig;
   worker.begin(streams.sources);
   const sent = Array.from({ length: 3000 }, (_, i) => `line ${i}`);

@@ -17,6 +17,7 @@ class Rig {
   readonly seen: string[] = [];
   readonly ends: unknown[] = [];
   readonly steps: number[] = [];
+  fulls = 0;
   loop: MainLoop<string> | undefined;
 
   constructor(test: Test) {
@@ -34,6 +35,7 @@ class Rig {
         this.steps.push(ms);
         onStep?.();
       },
+      onFull: () => this.fulls++,
       onEnd: (result, error) => this.ends.push(error ?? result),
     });
     return this.loop;
@@ -322,4 +324,5 @@ t.test('an fd that is to be written is watched for one wait, and not while its l
   await waitFor('the end', () => rig.ends.length > 0);
   t.same(found, ['4 0', '4 0', '4 0']);
   t.same(held, []);
+  t.equal(rig.fulls, 3);
 });
