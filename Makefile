@@ -74,7 +74,7 @@ $(LIBEXEC)/later: native/later.c Makefile | node_modules/.installed
 	$(CC) -std=c11 $(CFLAGS) $(WARN) $(HARDEN) $(STATIC) -o $@ native/later.c
 
 # In as few pages as can be: each of them is one of every container's.
-$(LIBEXEC)/preload.so: native/preload.c Makefile | node_modules/.installed
+$(LIBEXEC)/preload.so: native/preload.c native/system-call.h Makefile | node_modules/.installed
 	@mkdir -p $(LIBEXEC)
 	$(CC) -std=c11 $(CFLAGS) $(WARN) $(HARDEN) -fPIC -fvisibility=hidden -shared -Wl,-z,relro,-z,now,-z,noseparate-code -o $@ native/preload.c
 

@@ -31,6 +31,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "system-call.h"
+
 /* The kernel's, in bytes. */
 #define SIGSET_BYTES 8
 #define SA_RESTORER_FLAG 0x04000000UL
@@ -68,20 +70,6 @@ __asm__(".text\n"
 
 void return_from_signal(void) __attribute__((visibility("hidden")));
 #define RESTORER return_from_signal
-
-static long call(long number, long a, long b, long c, long d, long e, long f)
-{
-	register long r10 __asm__("r10") = d;
-	register long r8 __asm__("r8") = e;
-	register long r9 __asm__("r9") = f;
-	long result;
-
-	__asm__ volatile("syscall"
-			 : "=a"(result)
-			 : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
-			 : "rcx", "r11", "memory");
-	return result;
-}
 #elif defined(__aarch64__)
 __asm__(".text\n"
 	".globl _start\n"
@@ -94,20 +82,6 @@ __asm__(".text\n"
 
 /* The kernel brings its own. */
 #define RESTORER NULL
-
-static long call(long number, long a, long b, long c, long d, long e, long f)
-{
-	register long x8 __asm__("x8") = number;
-	register long x0 __asm__("x0") = a;
-	register long x1 __asm__("x1") = b;
-	register long x2 __asm__("x2") = c;
-	register long x3 __asm__("x3") = d;
-	register long x4 __asm__("x4") = e;
-	register long x5 __asm__("x5") = f;
-
-	__asm__ volatile("svc #0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
-	return x0;
-}
 #else
 #error "unknown architecture: build with LIBC=system"
 #endif
@@ -121,7 +95,7 @@ static long answer(long result)
 }
 
 #define CALL_6(number, a, b, c, d, e, f) \
-	answer(call(number, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f)))
+	answer(system_call(number, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f)))
 #define CALL_5(number, a, b, c, d, e) CALL_6(number, a, b, c, d, e, 0)
 #define CALL_4(number, a, b, c, d) CALL_6(number, a, b, c, d, 0, 0)
 #define CALL_3(number, a, b, c) CALL_6(number, a, b, c, 0, 0, 0)
@@ -335,7 +309,7 @@ int kill(pid_t pid, int signal_number)
 _Noreturn void _exit(int status)
 {
 	for (;;)
-		call(SYS_exit_group, status, 0, 0, 0, 0, 0);
+		system_call(SYS_exit_group, status, 0, 0, 0, 0, 0);
 }
 
 /* ---- signals ----------------------------------------------------------------------------------------------------- */

@@ -31,6 +31,9 @@ const ACCEPTS_A_TURN = 8;
  */
 const SESSIONS_A_COLLECTION = 128;
 
+/** A trim takes some 0.1 ms. */
+const TRIM_AFTER_MS = 500;
+
 /** An exec as its launcher has handed it over. */
 export interface Joiner {
   readonly launch: Launch;
@@ -104,6 +107,7 @@ export class Host {
   /** The container's status once its session is done: we stay for nobody but sessions that are not. */
   #leaving: number | undefined;
   #endedSinceCollection = 0;
+  #trim: ReturnType<typeof setTimeout> | undefined;
   /** One for all: a hand-over is read and parsed in one go. */
   readonly #scratch = new Uint8Array(HAND_OVER_MAX + 1);
 
@@ -262,6 +266,7 @@ export class Host {
     else close();
     this.#leaveIfDone();
     this.#collect();
+    this.#trimSoon();
   }
 
   /** When nobody is here, or many have been. */
@@ -270,11 +275,18 @@ export class Host {
     const due = this.#endedSinceCollection >= SESSIONS_A_COLLECTION;
     if (!due || (this.busy && this.#endedSinceCollection < 4 * SESSIONS_A_COLLECTION)) return;
     this.#endedSinceCollection = 0;
-    setImmediate(() => {
-      collectGarbage();
-      // V8 takes up to 17 MB of malloc for a moment when it compiles, and what comes meanwhile lies above that.
+    setImmediate(collectGarbage);
+  }
+
+  /**
+   * V8 takes up to 17 MB of malloc for a moment when it compiles, and what comes meanwhile lies above that and keeps it. So malloc
+   * gives back what it can do without soon after an exec, once for all that come until then.
+   */
+  #trimSoon(): void {
+    this.#trim ??= setTimeout(() => {
+      this.#trim = undefined;
       this.#parts.sys.mallocTrim();
-    });
+    }, TRIM_AFTER_MS);
   }
 }
 

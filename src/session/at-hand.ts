@@ -5,28 +5,12 @@
 
 import { constants, readFileSync, readlinkSync } from 'node:fs';
 import { basename, dirname, isAbsolute } from 'node:path';
-import {
-  AT_EMPTY_PATH,
-  AT_FDCWD,
-  EAGAIN,
-  O_CLOEXEC,
-  O_PATH,
-  RESOLVE_CACHED,
-  S_IFLNK,
-  S_IFMT,
-} from '../native/constants.ts';
+import { AT_FDCWD, EAGAIN, O_CLOEXEC, O_PATH, RESOLVE_CACHED, S_IFLNK } from '../native/constants.ts';
+import { fileKind, LOCAL_NAMES } from '../native/files.ts';
 import type { Sys } from '../native/sys.ts';
 
-/** Of fstatat's answer. */
-const MODE = 2;
-const STAT_WORDS = 5;
 /** The kernel follows 40; longer chains than this are nobody's. */
 const LINKS_MAX = 8;
-
-/** Whose files are on this machine's disks or in its memory. */
-const LOCAL = new Set(
-  'ext2 ext3 ext4 xfs btrfs bcachefs f2fs zfs tmpfs ramfs devtmpfs overlay erofs squashfs'.split(' '),
-);
 
 /** More mounts than a host has that execs name; then all is asked again. */
 const MOUNTS_MAX = 256;
@@ -68,7 +52,7 @@ export function isPlaceAtHand(sys: Sys, path: string, mounts = new Mounts(), lin
     return isHere(sys, path, mounts, (target) => linksLeft > 0 && isPlaceAtHand(sys, target, mounts, linksLeft - 1));
   if (found < 0) return true;
   try {
-    return LOCAL.has(mounts.typeAt(sys, found));
+    return LOCAL_NAMES.has(mounts.typeAt(sys, found));
   } finally {
     sys.close(found);
   }
@@ -80,13 +64,13 @@ function isHere(sys: Sys, path: string, mounts: Mounts, follow: (target: string)
   const directoryFd = sys.openat2(AT_FDCWD, dirname(path), flags, 0, RESOLVE_CACHED);
   if (directoryFd < 0) return directoryFd !== EAGAIN;
   try {
-    if (!LOCAL.has(mounts.typeAt(sys, directoryFd))) return false;
+    if (!LOCAL_NAMES.has(mounts.typeAt(sys, directoryFd))) return false;
     const fd = sys.openat2(directoryFd, basename(path), O_PATH | constants.O_NOFOLLOW | O_CLOEXEC, 0, 0);
     if (fd < 0) return true;
     try {
-      const stat = new BigInt64Array(STAT_WORDS);
-      if (!LOCAL.has(mounts.typeAt(sys, fd)) || sys.fstatat(fd, '', AT_EMPTY_PATH, stat) < 0) return false;
-      if ((Number(stat[MODE]) & S_IFMT) !== S_IFLNK) return true;
+      const kind = LOCAL_NAMES.has(mounts.typeAt(sys, fd)) ? fileKind(sys, fd) : -1;
+      if (kind < 0) return false;
+      if (kind !== S_IFLNK) return true;
     } finally {
       sys.close(fd);
     }

@@ -10,7 +10,8 @@ import { ConmonError } from '../diag/error.ts';
 import { type Kernel, loadKernel } from '../kernel/kernel.ts';
 import { DriverField, driverState } from '../log/driver-state.ts';
 import { type SyncFile, syncNow } from '../log/file-sink.ts';
-import { AT_EMPTY_PATH, EINVAL, EROFS, F_DUPFD_CLOEXEC, S_IFMT, S_IFREG } from '../native/constants.ts';
+import { EINVAL, EROFS, F_DUPFD_CLOEXEC, S_IFREG } from '../native/constants.ts';
+import { fileKind, LOCAL_MAGICS } from '../native/files.ts';
 import { buildId, libexecDir } from '../native/libexec.ts';
 import type { Steps } from '../native/steps.ts';
 import type { Sys } from '../native/sys.ts';
@@ -18,21 +19,6 @@ import type { Line } from '../proto/line.ts';
 import type { DriverTarget, FromLogWorker, LogResult, LogTask, ToLogWorker } from '../proto/log-messages.ts';
 import { MainLoop } from './main-loop.ts';
 
-/** statfs(2) f_type of file systems on this machine's disks or in its memory: those of src/session/at-hand.ts. */
-const LOCAL = new Set([
-  0xef53, // ext2, ext3, ext4
-  0x58465342, // xfs
-  0x9123683e, // btrfs
-  0xca451a4e, // bcachefs
-  0xf2f52010, // f2fs
-  0x2fc12fc1, // zfs
-  0x01021994, // tmpfs
-  0x858458f6, // ramfs
-  0x794c7630, // overlay
-]);
-/** Of fstatat's answer. */
-const MODE = 2;
-const STAT_WORDS = 5;
 /** Main's time is the container's, its clients' and its engine's: logs may have half of it. */
 const BUSY_MS = 500;
 const WINDOW_MS = 1000;
@@ -96,13 +82,8 @@ function requireLog(): LogCode {
 /** Whether main may write to all of these without waiting for anybody. Asks files' file systems, as opening them did. */
 export function mayBeOnMain(sys: Sys, targets: readonly DriverTarget[]): boolean {
   return targets.every(
-    (target) => !('fd' in target) || (isRegular(sys, target.fd) && LOCAL.has(sys.fstatfs(target.fd))),
+    (target) => !('fd' in target) || (fileKind(sys, target.fd) === S_IFREG && LOCAL_MAGICS.has(sys.fstatfs(target.fd))),
   );
-}
-
-function isRegular(sys: Sys, fd: number): boolean {
-  const stat = new BigInt64Array(STAT_WORDS);
-  return sys.fstatat(fd, '', AT_EMPTY_PATH, stat) === 0 && (Number(stat[MODE]) & S_IFMT) === S_IFREG;
 }
 
 /** When a loop moves. */

@@ -1,0 +1,41 @@
+/** What is asked of an open file in more than one place: its kind, and whether its file system is of this machine. Any thread. */
+
+import { AT_EMPTY_PATH, S_IFMT } from './constants.ts';
+import type { Sys } from './sys.ts';
+
+/** Of fstatat's answer. */
+const MODE = 2;
+const STAT_WORDS = 5;
+
+/**
+ * File systems on this machine's disks or in its memory: what they are called in /proc/self/mountinfo, and f_type of
+ * statfs(2), as linux/magic.h has it (0: nobody writes to them).
+ */
+const LOCAL: readonly (readonly [string, number])[] = [
+  ['ext2', 0xef53],
+  ['ext3', 0xef53],
+  ['ext4', 0xef53],
+  ['xfs', 0x58465342],
+  ['btrfs', 0x9123683e],
+  ['bcachefs', 0xca451a4e],
+  ['f2fs', 0xf2f52010],
+  ['zfs', 0x2fc12fc1],
+  ['tmpfs', 0x01021994],
+  ['ramfs', 0x858458f6],
+  ['devtmpfs', 0x01021994],
+  ['overlay', 0x794c7630],
+  ['erofs', 0],
+  ['squashfs', 0],
+];
+
+export const LOCAL_NAMES: ReadonlySet<string> = new Set(LOCAL.map(([name]) => name));
+export const LOCAL_MAGICS: ReadonlySet<number> = new Set(
+  LOCAL.map(([, magic]) => magic).filter((magic) => magic !== 0),
+);
+
+/** S_IFREG and its like of what an fd (O_PATH too) is open for; a negative errno. */
+export function fileKind(sys: Pick<Sys, 'fstatat'>, fd: number): number {
+  const stat = new BigInt64Array(STAT_WORDS);
+  const result = sys.fstatat(fd, '', AT_EMPTY_PATH, stat);
+  return result < 0 ? result : Number(stat[MODE]) & S_IFMT;
+}
