@@ -6,7 +6,7 @@
 
 import { closeSync, fstatSync, fsyncSync, ftruncateSync, lstatSync } from 'node:fs';
 import type { Diag } from '../diag/diag.ts';
-import { EAGAIN, EIO, EPIPE, O_CLOEXEC } from '../native/constants.ts';
+import { EAGAIN, EIO, EPIPE, O_CLOEXEC, POLLERR } from '../native/constants.ts';
 import { failureText, type Sys } from '../native/sys.ts';
 import type { LogCounters, SizeLimits } from '../proto/log-messages.ts';
 import { DriverField, type DriverState } from './driver-state.ts';
@@ -72,6 +72,7 @@ export class FileSink {
   readonly #now: () => number;
   /** FIFOs and devices are written to, but never replaced, cut or measured. */
   #regular: boolean;
+  #fifo: boolean;
   #fd: number;
   #stalled = false;
   /** Why it is stalled. */
@@ -89,6 +90,7 @@ export class FileSink {
     this.#fd = parts.fd;
     const stat = fstatSync(parts.fd);
     this.#regular = stat.isFile();
+    this.#fifo = stat.isFIFO();
     if (this.#state[DriverField.opened] !== 1) {
       this.#state[DriverField.opened] = 1;
       this.#state[DriverField.sizeBytes] = stat.size;
@@ -192,6 +194,8 @@ export class FileSink {
   }
 
   close(): void {
+    if (this.#rest !== undefined && !this.#finishRest(this.#rest)) this.#lose(this.#rest, this.#errno);
+    if (this.#fifo) this.#tellUnread();
     closeSync(this.#fd);
     this.#fd = -1;
     this.#parts.loss.report();
@@ -244,6 +248,7 @@ export class FileSink {
     if (this.#replaceBackoff.failing) diag.info(`log file ${path} was reopened`);
     this.#replaceBackoff.reset();
     this.#regular = true;
+    this.#fifo = false;
     this.#state[DriverField.reopenWanted] = 0;
     this.#state[DriverField.sizeBytes] = 0;
     this.#forgetFragment();
@@ -366,7 +371,10 @@ export class FileSink {
       const result = this.#parts.sys.write(this.#fd, rest, at, rest.length - at);
       this.#parts.counters.writes++;
       // Who had the beginning is gone, and with him the need for an end.
-      if (result === EPIPE && this.#readByNowGone()) break;
+      if (result === EPIPE && this.#readByNowGone()) {
+        this.#lose(rest.subarray(at), result);
+        break;
+      }
       if (result <= 0) {
         this.#rest = rest.subarray(at);
         this.#stall(0, result);
@@ -377,6 +385,25 @@ export class FileSink {
     }
     this.#forgetFragment();
     return true;
+  }
+
+  /** The end of a record that nobody will get: it was taken for written when its beginning had to stay. */
+  #lose(rest: Uint8Array, errno: number): void {
+    const { loss, counters } = this.#parts;
+    loss.fail(errno);
+    loss.drop(rest.length, 1);
+    counters.droppedBytes += rest.length;
+    counters.droppedRecords++;
+    counters.writtenBytes -= rest.length;
+  }
+
+  /** What a FIFO holds goes with the last who has it open: that is us, when nobody has it open for reading (pipe(7)). */
+  #tellUnread(): void {
+    const { sys, diag, path } = this.#parts;
+    const set = Int32Array.of(this.#fd, 0);
+    if (sys.poll(set, 1, 0) <= 0 || (((set[1] ?? 0) >>> 16) & POLLERR) === 0) return;
+    const bytes = sys.fionread(this.#fd);
+    if (bytes > 0) diag.warn(`log ${path}: nobody has read its last ${bytes} bytes`);
   }
 
   #forgetFragment(): void {

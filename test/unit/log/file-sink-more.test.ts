@@ -125,7 +125,7 @@ function aFifo(test: Test) {
     const bytes = Buffer.alloc(100_000);
     return bytes.toString('latin1', 0, Math.max(sys.read(from, bytes, 0, bytes.length), 0));
   };
-  return { sink, fd, reader, path, counters, read };
+  return { sink, fd, reader, path, counters, read, complaints: disk.complaints };
 }
 
 t.test('a record that a full FIFO cuts is completed before anything else, also when it was given up', async (t) => {
@@ -168,4 +168,66 @@ t.test('who reads a FIFO after a reader that is gone gets each record whole, onc
     sink.close();
     closeSync(next);
   }
+});
+
+t.test('what a FIFO still holds when nobody is left to read it is told at the end, and only then', async (t) => {
+  const records = Buffer.from('one\ntwo\nthree\n');
+  for (const [leaves, taken, told] of [
+    [true, 4, ['[conmon:w]: log FIFO: nobody has read its last 10 bytes']],
+    [true, records.length, []],
+    [false, 4, []],
+  ] as const) {
+    const { sink, reader, path, complaints } = aFifo(t);
+    t.equal(sink.write(records, 0, records.length), records.length);
+    const bytes = Buffer.alloc(taken);
+    t.equal(sys.read(reader, bytes, 0, taken), taken);
+    if (leaves) closeSync(reader);
+    sink.close();
+    t.same(
+      complaints.lines.map((line) => line.replace(path, 'FIFO')),
+      told,
+    );
+    if (!leaves) closeSync(reader);
+  }
+});
+
+t.test('a record of which a FIFO has only the beginning at the end is lost, by so much as is missing', async (t) => {
+  const { sink, counters, path, complaints, read } = aFifo(t);
+  const both = Buffer.from(`${'x'.repeat(5000)}\nshort\n`);
+  sink.write(both, 0, both.length);
+  sink.write(both, 0, both.length);
+  sink.drop(both, 0, both.length);
+  sink.close();
+  t.equal(read(), 'x'.repeat(4096));
+  t.match(counters, { writtenBytes: 4096, droppedBytes: 905 + 6, droppedRecords: 2 });
+  t.match(complaints.lines.at(-1)?.replace(path, 'FIFO'), /log FIFO: dropped 911 bytes in 2 records, of which/);
+});
+
+t.test('the end of a record that was given up is written at the end, if there is room by then', async (t) => {
+  const { sink, counters, read } = aFifo(t);
+  const long = Buffer.from(`${'x'.repeat(5000)}\n`);
+  sink.write(long, 0, long.length);
+  sink.write(long, 0, long.length);
+  sink.drop(long, 0, long.length);
+  const first = read();
+  sink.close();
+  t.equal(first + read(), long.toString());
+  t.match(counters, { writtenBytes: 5001, droppedBytes: 0, droppedRecords: 0 });
+});
+
+t.test('a record whose beginning a reader took with him, and whose end was given up, is lost', async (t) => {
+  const { sink, reader, path, counters, read } = aFifo(t);
+  const long = Buffer.from(`${'x'.repeat(5000)}\n`);
+  sink.write(long, 0, long.length);
+  sink.write(long, 0, long.length);
+  sink.drop(long, 0, long.length);
+  read();
+  closeSync(reader);
+  sink.retry();
+  t.match(counters, { writtenBytes: 4096, droppedBytes: 905, droppedRecords: 1 });
+  const next = openSync(path, O_NONBLOCK);
+  sink.retry();
+  t.match(read(next), /^notice: \[conmon\] dropped 905 bytes in 1 records .*: Broken pipe\n$/);
+  sink.close();
+  closeSync(next);
 });
