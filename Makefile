@@ -59,19 +59,25 @@ FORCE:
 
 STATIC := -static-pie -Wl,-z,relro,-z,now
 
-# The launcher's C library: its own, which starts in no time (docs/adr/0051-a-launcher-without-glibc.md), or with
-# LIBC=system the system's. The compiler must not make tables of addresses, nor take the library's loops apart.
-LIBC := $(if $(filter x64 arm64,$(ARCH)),small,system)
-SMALL_LIBC := native/small-libc.c -nostdlib -mstack-protector-guard=global -fno-tree-slp-vectorize -fno-lto \
-	-U_FILE_OFFSET_BITS -U_TIME_BITS -Wl,-z,noexecstack
-LAUNCHER := native/launcher.c native/join.c $(if $(filter small,$(LIBC)),$(SMALL_LIBC))
+# The launcher's C library: musl, which starts in no time (docs/adr/0051-a-launcher-with-musl.md); where it is not
+# installed, or with LIBC=system, the system's. Asked when it is needed: `make test` installs what is missing first.
+TRIPLET = $(firstword $(subst -, ,$(shell $(CC) -dumpmachine)))-linux-musl
+MUSL_LIB = /usr/lib/$(TRIPLET)
+MUSL_INCLUDE = /usr/include/$(TRIPLET)
+MUSL_FLAGS = -nostdinc -isystem $(MUSL_INCLUDE) -isystem $(shell $(CC) -print-file-name=include) -nostdlib $(STATIC)
+LIBC = $(if $(shell test -e $(MUSL_LIB)/rcrt1.o && echo found),musl,system)
+# program(FLAGS AND SOURCES)
+define program
+	@mkdir -p $(@D)
+	$(CC) -std=c11 $(CFLAGS) $(WARN) $(HARDEN) $(if $(filter musl,$(LIBC)),$(MUSL_FLAGS),$(STATIC)) -o $@ $(1) \
+		$(if $(filter musl,$(LIBC)),$(addprefix $(MUSL_LIB)/,rcrt1.o crti.o libc.a crtn.o) -lgcc)
+endef
+
 bin/conmon: $(wildcard native/*.[ch]) build/build-id Makefile | node_modules/.installed
-	@mkdir -p bin
-	$(CC) -std=c11 $(CFLAGS) $(WARN) $(HARDEN) $(STATIC) -DBUILD_ID='"$(BUILD_ID)"' -o $@ $(LAUNCHER)
+	$(call program,-DBUILD_ID='"$(BUILD_ID)"' native/launcher.c native/join.c)
 
 $(LIBEXEC)/later: native/later.c Makefile | node_modules/.installed
-	@mkdir -p $(LIBEXEC)
-	$(CC) -std=c11 $(CFLAGS) $(WARN) $(HARDEN) $(STATIC) -o $@ native/later.c
+	$(call program,native/later.c)
 
 # In as few pages as can be: each of them is one of every container's.
 $(LIBEXEC)/preload.so: native/preload.c native/system-call.h Makefile | node_modules/.installed
@@ -94,7 +100,7 @@ $(LIBEXEC)/kernel.wasm: $(KERNEL_SOURCES) Makefile node_modules/.installed
 	$(NODE) node_modules/.bin/asc src/kernel/assembly/index.ts $(ASC_FLAGS) -o $@
 
 $(LIBEXEC)/main.cjs: $(SOURCES) build.mjs package.json bin/conmon $(LIBEXEC)/later $(LIBEXEC)/preload.so $(LIBEXEC)/sys.node $(LIBEXEC)/kernel.wasm | $(LIBEXEC)/node
-	$(NODE) build.mjs --version=$(VERSION) --commit=$(COMMIT) --build=$(BUILD_ID)
+	$(NODE) build.mjs --version=$(VERSION) --commit=$(COMMIT) --build=$(BUILD_ID) --libc=$(LIBC)
 
 # Programs that run a bundle of their own with conmon's Node.
 bin/conmon-demo-runtime: BUNDLE := demo-runtime.cjs

@@ -24,7 +24,12 @@ import { build } from 'esbuild';
 import fastJson from 'fast-json-stringify';
 
 const { values } = parseArgs({
-  options: { version: { type: 'string' }, commit: { type: 'string' }, build: { type: 'string' } },
+  options: {
+    version: { type: 'string' },
+    commit: { type: 'string' },
+    build: { type: 'string' },
+    libc: { type: 'string' },
+  },
 });
 const out = 'libexec/conmon';
 
@@ -258,6 +263,17 @@ function recordCaches() {
   rmSync(tree, { recursive: true, force: true });
 }
 
+/** Where distributions keep musl's. */
+const MUSL_NOTICES = ['/usr/share/doc/musl/copyright', '/usr/share/licenses/musl/COPYRIGHT'];
+
+/** The licence of the library that the launcher is linked with. */
+function muslLicence() {
+  const path = MUSL_NOTICES.find(existsSync);
+  const text =
+    path === undefined ? 'https://git.musl-libc.org/cgit/musl/tree/COPYRIGHT' : readFileSync(path, 'utf8').trim();
+  return `musl (MIT)\n\n${text}\n`;
+}
+
 /** The licence of Node and of each package that is in a bundle, as their authors ask for. */
 function writeLicences(results) {
   const inputs = results.flatMap(({ metafile }) => Object.keys(metafile.inputs));
@@ -270,6 +286,7 @@ function writeLicences(results) {
     if (files.length === 0) throw new Error(`${directory}: no licence file`);
     return `${name} ${version} (${license})\n\n${files.map((file) => readFileSync(`${directory}/${file}`, 'utf8').trim()).join('\n\n')}\n`;
   });
+  if (values.libc === 'musl') sections.push(muslLicence());
   writeFileSync(`${out}/licences.txt`, sections.join(`\n${'-'.repeat(80)}\n\n`));
 }
 

@@ -120,6 +120,29 @@ __attribute__((format(printf, 1, 2))) static void report(const char *format, ...
 		;
 }
 
+/* What errno means, in glibc's words, which callers know from conmon C; other libraries have their own for these. */
+static const char *why(void)
+{
+	switch (errno) {
+	case EIO:
+		return "Input/output error";
+	case ENOMEM:
+		return "Cannot allocate memory";
+	case EBUSY:
+		return "Device or resource busy";
+	case EMFILE:
+		return "Too many open files";
+	case ERANGE:
+		return "Numerical result out of range";
+	case ENAMETOOLONG:
+		return "File name too long";
+	case ELOOP:
+		return "Too many levels of symbolic links";
+	default:
+		return strerror(errno);
+	}
+}
+
 #define DIE(...) \
 	do { \
 		report(__VA_ARGS__); \
@@ -135,7 +158,7 @@ static void fill_standard_streams(void)
 		if (fcntl(fd, F_GETFD) != -1)
 			continue;
 		if (open("/dev/null", fd == STDIN_FILENO ? O_RDONLY : O_WRONLY) != fd)
-			DIE("Failed to open /dev/null: %m");
+			DIE("Failed to open /dev/null: %s", why());
 	}
 }
 
@@ -196,7 +219,7 @@ static void find_installation(void)
 	ssize_t length = readlink("/proc/self/exe", install_root, sizeof(install_root));
 
 	if (length == -1)
-		DIE("Failed to read /proc/self/exe: %m");
+		DIE("Failed to read /proc/self/exe: %s", why());
 	if (length == 0 || (size_t)length == sizeof(install_root) || install_root[0] != '/')
 		DIE("Failed to find the directory of conmon: /proc/self/exe is not an absolute path");
 	install_root[length] = '\0';
@@ -254,7 +277,7 @@ static bool list_entry_fds(void)
 
 	if (directory_fd == -1)
 		return false;
-	while ((length = getdents64(directory_fd, entries, sizeof(entries))) > 0) {
+	while ((length = getdents64(directory_fd, (void *)entries, sizeof(entries))) > 0) {
 		const struct dirent64 *entry;
 		for (ssize_t at = 0; at < length; at += entry->d_reclen) {
 			entry = (const void *)(entries + at);
@@ -267,7 +290,7 @@ static bool list_entry_fds(void)
 	}
 	close(directory_fd);
 	if (length == -1)
-		DIE("Failed to list /proc/self/fd: %m");
+		DIE("Failed to list /proc/self/fd: %s", why());
 	return true;
 }
 
@@ -291,7 +314,7 @@ static int parse_fd(const char *text)
 	if (text[strspn(text, "0123456789")] != '\0')
 		return -1;
 	errno = 0;
-	long value = strtol(text, NULL, 10);
+	long value = *text == '\0' ? 0 : strtol(text, NULL, 10);
 	if (errno == 0 && value > INT_MAX)
 		errno = ERANGE;
 	return errno == 0 ? (int)value : -1;
@@ -311,16 +334,16 @@ static void wait_for_start(void)
 		return;
 	int start_fd = parse_fd(text);
 	if (start_fd == -1)
-		DIE("unable to parse _OCI_STARTPIPE %m");
+		DIE("unable to parse _OCI_STARTPIPE %s", why());
 	if (fcntl(start_fd, F_GETFD) == -1)
-		DIE("unable to make _OCI_STARTPIPE CLOEXEC %m");
+		DIE("unable to make _OCI_STARTPIPE CLOEXEC %s", why());
 	if (start_fd == 0)
 		return;
 	do
 		length = read(start_fd, message, sizeof(message));
 	while (length == -1 && errno == EINTR);
 	if (length == -1)
-		DIE("start-pipe read failed %m");
+		DIE("start-pipe read failed %s", why());
 }
 
 /* ---- environment ------------------------------------------------------------------------------------------------- */
@@ -332,7 +355,7 @@ static void write_all(int fd, const char *from, const char *end)
 		if (written == -1 && errno == EINTR)
 			continue;
 		if (written <= 0)
-			DIE("Failed to keep the environment: %m");
+			DIE("Failed to keep the environment: %s", why());
 		from += written;
 	}
 }
@@ -351,7 +374,7 @@ static int keep_environment(char **environment)
 	if (fd == -1 && errno == EINVAL)
 		fd = memfd_create("conmon-environ", MFD_ALLOW_SEALING);
 	if (fd == -1)
-		DIE("Failed to create a memfd for the environment: %m");
+		DIE("Failed to create a memfd for the environment: %s", why());
 	note_fd(fd);
 	for (char **entry = environment; *entry != NULL;) {
 		const char *from = *entry;
@@ -361,7 +384,7 @@ static int keep_environment(char **environment)
 		write_all(fd, from, end);
 	}
 	if (lseek(fd, 0, SEEK_SET) == -1 || fcntl(fd, F_ADD_SEALS, seals) == -1)
-		DIE("Failed to seal the environment: %m");
+		DIE("Failed to seal the environment: %s", why());
 	return fd;
 }
 
@@ -386,7 +409,7 @@ static const char **new_vector(size_t slots)
 	const char **vector = calloc(slots, sizeof(*vector));
 
 	if (vector == NULL)
-		DIE("Failed to allocate memory: %m");
+		DIE("Failed to allocate memory: %s", why());
 	return vector;
 }
 
@@ -475,7 +498,7 @@ static _Noreturn void become_node(const char **arguments, const char **environme
 	setsid();
 	reset_signals();
 	execve(node_path, (char *const *)arguments, (char *const *)environment);
-	DIE("Failed to execute %s: %m", node_path);
+	DIE("Failed to execute %s: %s", node_path, why());
 }
 
 /* ---- parent ------------------------------------------------------------------------------------------------------ */
@@ -487,7 +510,7 @@ static siginfo_t reap_child(void)
 
 	while (waitid(P_PID, (id_t)daemon_pid, &end, WEXITED | WNOWAIT) == -1)
 		if (errno != EINTR)
-			DIE("Failed to wait for process %d: %m", (int)daemon_pid);
+			DIE("Failed to wait for process %d: %s", (int)daemon_pid, why());
 	change_mask(SIG_BLOCK);
 	while (waitpid(daemon_pid, NULL, 0) == -1 && errno == EINTR)
 		;
@@ -524,7 +547,7 @@ static _Noreturn void follow_child(int status_fd)
 		let_go_of_everything(-1);
 	} else if (length != 0) {
 		if (length == -1)
-			report("Failed to read the status pipe: %m");
+			report("Failed to read the status pipe: %s", why());
 		else
 			report("Unknown byte 0x%02x on the status pipe", (unsigned char)status);
 		kill(daemon_pid, SIGKILL);
@@ -577,7 +600,7 @@ int main(int argc, char **argv, char **envp)
 	take_over_signals();
 	find_installation();
 	if (getrlimit(RLIMIT_NOFILE, &nofile) == -1)
-		DIE("Failed to read RLIMIT_NOFILE: %m");
+		DIE("Failed to read RLIMIT_NOFILE: %s", why());
 	note_entry_fds(&nofile);
 	wait_for_start();
 
@@ -591,7 +614,7 @@ int main(int argc, char **argv, char **envp)
 				    .nofile = nofile});
 	umask(0022);
 	if (pipe2(status_pipe, 0) == -1)
-		DIE("Failed to create the status pipe: %m");
+		DIE("Failed to create the status pipe: %s", why());
 	note_fd(status_pipe[0]);
 	note_fd(status_pipe[1]);
 	snprintf(hand_over, sizeof(hand_over),
@@ -605,7 +628,7 @@ int main(int argc, char **argv, char **envp)
 	change_mask(SIG_BLOCK);
 	pid_t pid = fork();
 	if (pid == -1)
-		DIE("Failed to fork: %m");
+		DIE("Failed to fork: %s", why());
 	if (pid == 0) {
 		close(status_pipe[0]);
 		become_node(arguments, environment);

@@ -1,4 +1,4 @@
-/* A system call without a C library: the kernel's answer, a result or a negative errno. For what runs before there is one, or in front of it. */
+/* A system call without a C library: the kernel's answer, a result or a negative errno. For what runs in front of it. */
 #pragma once
 
 static inline long system_call(long number, long a, long b, long c, long d, long e, long f)
@@ -26,6 +26,6 @@ static inline long system_call(long number, long a, long b, long c, long d, long
 	__asm__ volatile("svc #0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
 	return x0;
 #else
-#error "how does this architecture ask its kernel? (the launcher alone: build with LIBC=system)"
+#error "how does this architecture ask its kernel?"
 #endif
 }

@@ -27,7 +27,7 @@ function runtimeLibrary(): string | undefined {
 }
 
 /** What is no part of the addon. */
-const PROGRAMS = ['launcher.c', 'join.c', 'small-libc.c', 'later.c', 'seeds.c'];
+const PROGRAMS = ['launcher.c', 'join.c', 'later.c', 'seeds.c'];
 
 /** A directory that stands in for libexec/conmon; made once for these sources, under build/test. */
 function sanitizedLibexec(): string {

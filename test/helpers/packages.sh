@@ -4,6 +4,8 @@
 set -eu
 
 wanted='runc crun conmon busybox-static catatonit'
+# What the launcher is linked with.
+wanted="$wanted musl-dev"
 # podman-*.test.ts: the engine, its network helper, sub-ids for users without root.
 wanted="$wanted podman netavark uidmap"
 # journald.test.ts: a journald of its own.
@@ -19,6 +21,7 @@ have() {
 	dpkg-dev) [ -x /usr/bin/dpkg-shlibdeps ] ;;
 	rpm) [ -x /usr/bin/rpmbuild ] ;;
 	netavark) [ -x /usr/lib/podman/netavark ] || [ -x /usr/libexec/podman/netavark ] ;;
+	musl-dev) [ -e "/usr/lib/$(uname -m)-linux-musl/libc.a" ] ;;
 	systemd) [ -x /lib/systemd/systemd-journald ] && [ -x /usr/bin/journalctl ] ;;
 	busybox-static) [ -x /bin/busybox ] || [ -x /usr/bin/busybox ] ;;
 	*) [ -x "/usr/bin/$1" ] || [ -x "/usr/sbin/$1" ] || [ -x "/usr/local/bin/$1" ] || [ -x "/usr/local/sbin/$1" ] ;;

@@ -25,7 +25,16 @@
 static const struct {
 	const char *name;
 	long number;
-} calls[] = {{"clone", SYS_clone}, {"close_range", SYS_close_range}, {"memfd_create", SYS_memfd_create}};
+} calls[] = {
+	{"clone", SYS_clone},
+	{"close_range", SYS_close_range},
+	{"memfd_create", SYS_memfd_create},
+#ifdef SYS_fork
+	{"fork", SYS_fork},
+#else
+	{"fork", SYS_clone},
+#endif
+};
 
 static void check(int result, const char *operation)
 {

@@ -36,27 +36,44 @@ export const BUILD_ID = 'test-build';
 
 const LAUNCHER = ['native/launcher.c', 'native/join.c', 'native/join.h', 'native/seeds.h'];
 
-/** The two builds that every promise is checked with: as it is shipped (Makefile), and with glibc and what that can check. */
+const COMPILER = process.env['CC'] ?? 'gcc';
+const ask = (question: string) => execFileSync(COMPILER, [question], { encoding: 'utf8', timeout: LIMIT_MS }).trim();
+const MUSL = `${ask('-dumpmachine').split('-')[0]}-linux-musl`;
+
+interface Build {
+  readonly sources: readonly string[];
+  readonly flags: readonly string[];
+  /** What follows the sources. */
+  readonly libraries: readonly string[];
+}
+
+/** The two builds that every promise is checked with: as it is shipped (MUSL_FLAGS in the Makefile), and with glibc and what that can check. */
 export const BUILDS = {
   static: {
-    sources: [...LAUNCHER, 'native/small-libc.c'],
+    sources: LAUNCHER,
     flags: [
-      ...['-O2', '-D_FORTIFY_SOURCE=2', '-fstack-protector-strong', '-mstack-protector-guard=global', '-fPIE'],
-      ...['-static-pie', '-nostdlib', '-fno-tree-slp-vectorize'],
+      ...['-O2', '-fstack-protector-strong', '-fPIE', '-static-pie', '-Wl,-z,relro,-z,now', '-nostdinc', '-nostdlib'],
+      ...['-isystem', `/usr/include/${MUSL}`, '-isystem', ask('-print-file-name=include')],
     ],
+    libraries: [...['rcrt1.o', 'crti.o', 'libc.a', 'crtn.o'].map((name) => `/usr/lib/${MUSL}/${name}`), '-lgcc'],
   },
   sanitized: {
     sources: LAUNCHER,
     flags: ['-O1', '-g', '-fsanitize=address,undefined', '-fno-sanitize-recover=all'],
+    libraries: [],
   },
-} as const;
+} as const satisfies Record<string, Build>;
 
 export type BuildName = keyof typeof BUILDS;
 
 /** @returns the path of an executable that is made once for these sources and these flags, under build/test. */
-export function compile(sources: readonly string[], flags: readonly string[]): string {
+export function compile(
+  sources: readonly string[],
+  flags: readonly string[],
+  libraries: readonly string[] = [],
+): string {
   const paths = sources.map((source) => join(REPOSITORY, source));
-  const hash = createHash('sha256').update(flags.join(' '));
+  const hash = createHash('sha256').update([...flags, ...libraries].join(' '));
   for (const path of paths) hash.update(readFileSync(path));
   const digest = hash.digest('hex').slice(0, 12);
   const directory = join(REPOSITORY, 'build/test');
@@ -71,8 +88,9 @@ export function compile(sources: readonly string[], flags: readonly string[]): s
       '-o',
       temporary,
       ...paths.filter((path) => path.endsWith('.c')),
+      ...libraries,
     ];
-    execFileSync(process.env['CC'] ?? 'gcc', command, { timeout: 60_000 });
+    execFileSync(COMPILER, command, { timeout: 60_000 });
     renameSync(temporary, target);
   }
   return target;
@@ -227,8 +245,8 @@ export class Installation {
     this.node = join(this.root, 'libexec/conmon/node');
     mkdirSync(join(this.root, 'bin'), { recursive: true });
     mkdirSync(join(this.root, 'libexec/conmon'), { recursive: true });
-    const { sources, flags } = BUILDS[build];
-    copyFileSync(compile(sources, [...flags, `-DBUILD_ID="${BUILD_ID}"`]), this.conmon);
+    const { sources, flags, libraries } = BUILDS[build];
+    copyFileSync(compile(sources, [...flags, `-DBUILD_ID="${BUILD_ID}"`], libraries), this.conmon);
     copyFileSync(helper('fake-node'), this.node);
   }
 

@@ -90,7 +90,7 @@ promise('Node missing, not executable or not a program: a message with the path,
 
 promise('fork fails: a message, status 1', async (t, it) => {
   const dump = it.file('dump');
-  const outcome = await it.run({ caller: ['deny=clone:11'], args: [`do:dump=${dump}`] });
+  const outcome = await it.run({ caller: ['deny=clone:11', 'deny=fork:11'], args: [`do:dump=${dump}`] });
   t.match(outcome, { status: 1, stderr: '[conmon:e]: Failed to fork: Resource temporarily unavailable\n' });
   t.notOk(existsSync(dump));
 });
