@@ -499,15 +499,25 @@ static napi_value sys_malloc_trim(napi_env env, napi_callback_info info)
 	return result;
 }
 
-/* adjustExternalMemory(change): tells V8 of so many bytes more or less that its objects keep elsewhere */
-static napi_value sys_adjust_external_memory(napi_env env, napi_callback_info info)
+/*
+ * v8::Isolate::TryGetCurrent and MemoryPressureNotification, of V8's public interface and exported by Node, but not offered
+ * by Node-API. Weak: another Node would load this addon without them. enum class MemoryPressureLevel is an int.
+ */
+extern void *current_isolate(void) __asm__("_ZN2v87Isolate13TryGetCurrentEv") __attribute__((weak));
+extern void memory_pressure(void *isolate, int level)
+	__asm__("_ZN2v87Isolate26MemoryPressureNotificationENS_19MemoryPressureLevelE") __attribute__((weak));
+
+/* memoryPressure(level): tells V8 how short of memory the system is; -ENOSYS with a Node that does not export it */
+static napi_value sys_memory_pressure(napi_env env, napi_callback_info info)
 {
 	struct args a = get_args(env, info);
-	double change = arg_double(&a, 0);
-	int64_t adjusted = 0;
+	int level = arg_int(&a, 0);
 	napi_value result;
-	REFUSE_IF(env, a.bad || !(change >= -9007199254740991.0 && change <= 9007199254740991.0));
-	napi_create_int32(env, napi_adjust_external_memory(env, (int64_t)change, &adjusted) == napi_ok ? 0 : -EINVAL, &result);
+	REFUSE_IF(env, a.bad || level < 0 || level > 2);
+	int exported = current_isolate != NULL && memory_pressure != NULL;
+	if (exported)
+		memory_pressure(current_isolate(), level);
+	napi_create_int32(env, exported ? 0 : -ENOSYS, &result);
 	return result;
 }
 
@@ -1263,7 +1273,7 @@ NAPI_MODULE_INIT()
 		{"inotifyAddWatch", sys_inotify_add_watch},
 		{"clockGettime", sys_clock_gettime},
 		{"mallocTrim", sys_malloc_trim},
-		{"adjustExternalMemory", sys_adjust_external_memory},
+		{"memoryPressure", sys_memory_pressure},
 		{"prctl", sys_prctl},
 		{"prctlSetName", sys_prctl_set_name},
 		{"waitpid", sys_waitpid},

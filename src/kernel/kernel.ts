@@ -26,10 +26,16 @@ export interface Kernel {
 
 const PAGE_BYTES = 65536;
 
-/** Shared memory of at least `bytes`, which never grows. */
+/**
+ * Shared memory of at least `bytes`, which has got its size when this returns. It grows to it: V8 counts for this thread's heap
+ * what a memory has at first, and not what it has grown to, and would take what is no garbage for a reason to collect (Node 26.10,
+ * docs/adr/0059-no-wake-up-of-v8s-own.md).
+ */
 export function createMemory(bytes: number): WebAssembly.Memory {
   const pages = Math.ceil(bytes / PAGE_BYTES);
-  return new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+  const memory = new WebAssembly.Memory({ initial: 0, maximum: pages, shared: true });
+  memory.grow(pages);
+  return memory;
 }
 
 /** Throws what WebAssembly throws when the file is damaged or the memory's limits are wrong. */

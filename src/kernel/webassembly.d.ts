@@ -12,6 +12,8 @@ declare namespace WebAssembly {
   class Memory {
     constructor(descriptor: MemoryDescriptor);
     readonly buffer: SharedArrayBuffer;
+    /** By so many pages, never above `maximum`; the pages that it had. Throws RangeError when there is no memory. */
+    grow(pages: number): number;
   }
   class Module {
     constructor(bytes: Uint8Array);

@@ -92,8 +92,8 @@ export interface Sys {
   clockGettime(clock: number, out: Float64Array): SysResult;
   /** malloc_trim(3): gives what malloc holds free back to the kernel. 1 = there was some. */
   mallocTrim(): SysResult;
-  /** napi_adjust_external_memory: what V8 believes its objects keep elsewhere. Far too much of it makes V8 collect at once. */
-  adjustExternalMemory(changeBytes: number): SysResult;
+  /** v8::Isolate::MemoryPressureNotification: 0 none, 1 moderate, 2 critical, at which V8 collects at once. ENOSYS with another Node. */
+  memoryPressure(level: number): SysResult;
   prctl(operation: number, argument: number): SysResult;
   /** The name that ps and top show for this thread, at most 15 bytes. */
   prctlSetName(name: string): SysResult;

@@ -49,7 +49,7 @@ const harmless: Readonly<Record<string, readonly unknown[]>> = {
   eventfd: [0, -1],
   clockGettime: [0, new Float64Array(2)],
   mallocTrim: [],
-  adjustExternalMemory: [0],
+  memoryPressure: [0],
   prctl: [-1, 0],
   prctlSetName: ['node'],
   waitpid: [0x400001, WNOHANG, ints()],
