@@ -25,6 +25,7 @@ import {
 } from './native/constants.ts';
 import { sys } from './native/sys.ts';
 import { syncKey } from './proto/sync-message.ts';
+import type { AttachFiles } from './session/attach-files.ts';
 import { Environment } from './session/environment.ts';
 import { replaceFile } from './session/exit-files.ts';
 import { type Launch, parseLaunch, pipeFd } from './session/launch.ts';
@@ -105,12 +106,12 @@ function runSession(options: Options, diag: Diag, prepared: Prepared): void {
   // A bug of ours must not end the monitor under a container that is well.
   process.on('uncaughtException', (error) => diag.error(`internal error: ${error.stack ?? error.message}`));
   keepAlive();
-  if (stdio !== undefined) disconnectStandardStreams();
+  if (stdio !== undefined) disconnectStandardStreams(session.parts.attachFiles);
   handOver(launch, options.sync);
   const attachPipe = new SyncPipe(sys, diag, syncKey(options.apiVersion, options.exec), prepared.attachFd);
   afterSecondGo(options, diag, attachPipe, prepared.startFd, () => {
     session.post({ type: 'start' });
-    if (stdio === undefined) disconnectStandardStreams();
+    if (stdio === undefined) disconnectStandardStreams(undefined);
     if (options.exec) return;
     setImmediate(() => execs.welcome(session, diag));
   });
@@ -141,15 +142,16 @@ function handOver(launch: Launch, sync: boolean): void {
   sys.close(launch.statusFd);
 }
 
-/** The caller may wait for the end of conmon's stdout and stderr (contract section 1). */
-function disconnectStandardStreams(): void {
-  const read = openSync('/dev/null', 'r');
+/** The caller may wait for the end of conmon's stdout and stderr (contract section 1). Nobody reads its stdin: the attach socket is there. */
+function disconnectStandardStreams(attachFiles: AttachFiles | undefined): void {
   const write = openSync('/dev/null', 'w');
-  sys.dup3(read, 0, 0);
   sys.dup3(write, 1, 0);
   sys.dup3(write, 2, 0);
-  sys.close(read);
   sys.close(write);
+  if (attachFiles?.becomeStdin() === true) return;
+  const read = openSync('/dev/null', 'r');
+  sys.dup3(read, 0, 0);
+  sys.close(read);
 }
 
 /** Signal handlers do not keep Node running, and a session without a worker has nothing else. */

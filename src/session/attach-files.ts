@@ -12,6 +12,8 @@ import { failureText, type Sys } from '../native/sys.ts';
 
 /** sun_path without its NUL: a symlink of exactly this length would leave no room (contract section 5). */
 const SUN_PATH_MAX = 107;
+const STDIN = 0;
+const STDOUT = 1;
 /** As conmon C's. */
 const BACKLOG = 10;
 const FIFO_MODE = 0o660;
@@ -25,7 +27,7 @@ interface Made {
 }
 
 export class AttachFiles {
-  readonly listenFd: number;
+  #listenFd: number;
   /** Fifos: non-blocking, for reading. */
   readonly ctlFd: number;
   readonly winszFd: number;
@@ -43,7 +45,7 @@ export class AttachFiles {
     const bundle = resolve(options.bundle ?? '');
     try {
       if (!options.fullAttach) replaceSymlink(bundle, symlinkPath(options), this.#ways);
-      this.listenFd = listen(sys, bundle, this.#ways);
+      this.#listenFd = listen(sys, bundle, this.#ways);
       this.#socketOpen = true;
       this.ctlFd = makeFifo(sys, join(bundle, 'ctl'), this.#fifos, this.#fifoFds);
       this.winszFd = makeFifo(sys, join(bundle, 'winsz'), this.#fifos, this.#fifoFds);
@@ -54,10 +56,30 @@ export class AttachFiles {
     }
   }
 
+  /** The attach socket's. */
+  get listenFd(): number {
+    return this.#listenFd;
+  }
+
+  /**
+   * The attach socket becomes conmon's own stdin, which nobody reads and a mistaken reader could do no harm to: one fd less than
+   * with /dev/null there (docs/adr/0060-stdin-is-the-attach-socket.md). Before anybody polls {@link listenFd}, and with
+   * /dev/null as stdout. @returns false when it could not, and stdin is what it was.
+   */
+  becomeStdin(): boolean {
+    if (this.#sys.dup3(this.#listenFd, STDIN, O_CLOEXEC) < 0) return false;
+    this.#sys.close(this.#listenFd);
+    this.#listenFd = STDIN;
+    return true;
+  }
+
   /** Nobody is accepted any longer; who is in the backlog hears of it. */
   closeSocket(): void {
-    if (this.#socketOpen) this.#sys.close(this.listenFd);
+    if (!this.#socketOpen) return;
     this.#socketOpen = false;
+    // What is opened next must not become stdin. No fd has to be free for this.
+    if (this.#listenFd === STDIN) this.#sys.dup3(STDOUT, STDIN, 0);
+    else this.#sys.close(this.#listenFd);
   }
 
   /** Closes everything, for a process that goes on. */

@@ -23,6 +23,7 @@ import { pendingText } from './runtime-stderr.ts';
 import type { Output, Session } from './session.ts';
 import { spawnInCgroup } from './spawn.ts';
 import type { State } from './state.ts';
+import { openNullInput } from './stdio.ts';
 import { Terminal } from './terminal.ts';
 import { turnAway } from './turn-away.ts';
 import { exitStatus } from './wait-status.ts';
@@ -406,12 +407,13 @@ export function runExitCommand(session: Session): State {
 /** @returns undefined when it failed, which is told. */
 function spawnExitCommand(session: Session, path: string, args: readonly string[]): number | undefined {
   const { sys, diag, environment, launch, oomScoreAdj, joined } = session.parts;
+  const stdinFd = openNullInput(); // conmon's own may be the attach socket
   try {
     const pid = spawnInCgroup(sys, {
       path,
       argv: toBlock(args),
       envp: environment.untouched().envp,
-      fdMap: Int32Array.of(0, 0, 1, 1, 2, 2),
+      fdMap: Int32Array.of(0, stdinFd ?? 1, 1, 1, 2, 2), // 1 is /dev/null too, for writing
       keepFds: NO_FDS,
       deathSignal: 0,
       listenPidOffset: -1,
@@ -429,6 +431,8 @@ function spawnExitCommand(session: Session, path: string, args: readonly string[
     diag.error(errorText(error));
     session.status = 1;
     return undefined;
+  } finally {
+    if (stdinFd !== undefined) sys.close(stdinFd);
   }
 }
 

@@ -57,6 +57,15 @@ export function openStdio(sys: Sys, diag: Diag, plan: StdioPlan): Stdio {
   return stdio;
 }
 
+/** stdin of a program that has nothing to read; undefined when no fd is left. The caller closes it. */
+export function openNullInput(): number | undefined {
+  try {
+    return openSync('/dev/null', constants.O_RDONLY | O_CLOEXEC);
+  } catch {
+    return undefined;
+  }
+}
+
 function nullOutput(): { readFd: number; writeFd: number } {
   return { readFd: -1, writeFd: openSync('/dev/null', constants.O_WRONLY | O_CLOEXEC) };
 }

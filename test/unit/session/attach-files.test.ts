@@ -33,6 +33,7 @@ import {
 import { type Sys, sys } from '../../../src/native/sys.ts';
 import { AttachFiles } from '../../../src/session/attach-files.ts';
 import { realSysBut } from '../native/fake-sys.ts';
+import { inChild } from '../native/in-child.ts';
 import { options } from './options.ts';
 
 const ENOSPC = -28;
@@ -256,4 +257,74 @@ t.test('a fifo that somebody swaps for something else is refused', async (t) => 
     t.equal(fstatSync(openSync(victim, 'r')).size, 'precious'.length);
     t.equal(modeOf(victim), '600');
   }
+});
+
+/** What a process of its own finds out that makes the files of `place` and runs `script` with them; see `stdinScript`. */
+async function asStdin(t: Test, script: string): Promise<unknown> {
+  const url = (path: string): string => JSON.stringify(new URL(path, import.meta.url).href);
+  const { bundle, socketDir } = place(t);
+  const child = await inChild(`
+    import { closeSync, openSync, readlinkSync } from 'node:fs';
+    const { AttachFiles } = await import(${url('../../../src/session/attach-files.ts')});
+    const { options } = await import(${url('./options.ts')});
+    const nameOf = (fd) => readlinkSync('/proc/self/fd/' + fd).replace(/\\[.*/, '');
+    const nothing = openSync('/dev/null', 'w');
+    const make = (sys) =>
+      new AttachFiles(sys, options(${JSON.stringify({ bundle, socketDirPath: socketDir, cuuid: 'cuuid' })}));
+    const connects = () => {
+      const fd = sys.socket(5 | 0o2000000);
+      const result = sys.connect(fd, ${JSON.stringify(`${bundle}/attach`)});
+      closeSync(fd);
+      return result;
+    };
+    const found = {};
+    ${script}
+    sys.write(2, Buffer.from(JSON.stringify(found)), 0, JSON.stringify(found).length);`);
+  t.equal(child.status, 0, child.stderr);
+  return JSON.parse(child.stderr);
+}
+
+t.test('the attach socket becomes stdin, with no other fd; when it is closed /dev/null is there', async (t) => {
+  const found = await asStdin(
+    t,
+    `const files = make(sys);
+    const before = files.listenFd;
+    sys.dup3(nothing, 1, 0);
+    found.became = files.becomeStdin();
+    found.listenFd = files.listenFd;
+    found.stdin = nameOf(0);
+    found.flags = sys.fcntl(0, 1, 0);
+    found.beforeIsFree = sys.fcntl(before, 1, 0) < 0;
+    found.connects = connects();
+    found.readsNothing = sys.read(0, new Uint8Array(8), 0, 8) < 0;
+    files.closeSocket();
+    files.closeSocket();
+    found.stdinThen = nameOf(0);
+    found.nextIsStdin = openSync('/dev/zero', 'r') === 0;
+    found.connectsThen = connects() < 0;`,
+  );
+  t.strictSame(found, {
+    became: true,
+    listenFd: 0,
+    stdin: 'socket:',
+    flags: FD_CLOEXEC,
+    beforeIsFree: true,
+    connects: 0,
+    readsNothing: true,
+    stdinThen: '/dev/null',
+    nextIsStdin: false,
+    connectsThen: true,
+  });
+});
+
+t.test('where it cannot become stdin it stays what it is', async (t) => {
+  const found = await asStdin(
+    t,
+    `const files = make({ ...sys, dup3: () => -16 });
+    const before = files.listenFd;
+    found.became = files.becomeStdin();
+    found.same = files.listenFd === before;
+    found.connects = connects();`,
+  );
+  t.strictSame(found, { became: false, same: true, connects: 0 });
 });
