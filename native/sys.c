@@ -395,6 +395,18 @@ static napi_value sys_fstatfs(napi_env env, napi_callback_info info)
 	ANSWER(env, fstatfs(fd, &found) < 0 ? -1 : (long)found.f_type);
 }
 
+/* fallocate(fd, mode, offset, length) */
+static napi_value sys_fallocate(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	int fd = arg_int(&a, 0);
+	int mode = arg_int(&a, 1);
+	off_t offset = (off_t)arg_size(&a, 2);
+	off_t length = (off_t)arg_size(&a, 3);
+	REFUSE_IF(env, a.bad);
+	ANSWER(env, fallocate(fd, mode, offset, length));
+}
+
 /* mountId(fd): statx STATX_MNT_ID_UNIQUE: a number that no other mount gets as long as the machine runs; asks no server */
 static napi_value sys_mount_id(napi_env env, napi_callback_info info)
 {
@@ -1265,6 +1277,7 @@ NAPI_MODULE_INIT()
 		{"unlinkat", sys_unlinkat},
 		{"fstatat", sys_fstatat},
 		{"fstatfs", sys_fstatfs},
+		{"fallocate", sys_fallocate},
 		{"readlinkat", sys_readlinkat},
 		{"mountId", sys_mount_id},
 		{"poll", sys_poll},

@@ -9,6 +9,7 @@ import type { Diag } from '../diag/diag.ts';
 import { EAGAIN, EIO, EPIPE, O_CLOEXEC, POLLERR } from '../native/constants.ts';
 import { failureText, type Sys } from '../native/sys.ts';
 import type { LogCounters, SizeLimits } from '../proto/log-messages.ts';
+import { Blocks, LARGE_BYTES } from './blocks.ts';
 import { DriverField, type DriverState } from './driver-state.ts';
 import type { Loss } from './loss.ts';
 import type { Replacement } from './rotation.ts';
@@ -80,6 +81,9 @@ export class FileSink {
   readonly #backoff = new Backoff();
   /** Of the file's replacement: it may fail while the file can be written, and the other way round. */
   readonly #replaceBackoff = new Backoff();
+  readonly #blocks: Blocks;
+  /** By how much the file was found longer than what was written to it accounts for. */
+  #driftBytes = 0;
   /** End of a dropped record whose beginning could not be taken back; it goes out first. */
   #rest: Uint8Array | undefined;
 
@@ -88,6 +92,7 @@ export class FileSink {
     this.#state = parts.state;
     this.#now = parts.now ?? (() => performance.now());
     this.#fd = parts.fd;
+    this.#blocks = new Blocks(parts.sys);
     const stat = fstatSync(parts.fd);
     this.#regular = stat.isFile();
     this.#fifo = stat.isFIFO();
@@ -147,6 +152,11 @@ export class FileSink {
   /** It takes something, and wants nothing: no {@link retry}, no {@link waitFd}. */
   get calm(): boolean {
     return !this.#stalled && this.#state[DriverField.reopenWanted] !== 1;
+  }
+
+  /** Where the next record goes, as far as is known: others may write to the file, or cut it. */
+  get endBytes(): number {
+    return (this.#state[DriverField.sizeBytes] ?? 0) + this.#driftBytes;
   }
 
   /** When {@link retry} is wanted; Infinity = not, or as soon as {@link waitFd} can be written. */
@@ -251,6 +261,8 @@ export class FileSink {
     this.#fifo = false;
     this.#state[DriverField.reopenWanted] = 0;
     this.#state[DriverField.sizeBytes] = 0;
+    this.#driftBytes = 0;
+    this.#blocks.otherFile();
     this.#forgetFragment();
     // What the old file could not take the new one may.
     if (this.#stalled) this.#backoff.untilMs = 0;
@@ -318,8 +330,11 @@ export class FileSink {
   #writeOut(memory: Uint8Array, offset: number, length: number): number {
     const { sys, counters, loss } = this.#parts;
     const begun = this.#state[DriverField.fragmentBytes] ?? 0;
+    const large = this.#regular && length - begun >= LARGE_BYTES;
+    if (large) this.#prepare(length - begun, begun);
     const result = sys.write(this.#fd, memory, offset + begun, length - begun);
     counters.writes++;
+    if (large) this.#blocks.written(result === length - begun);
     if (result <= 0) {
       this.#stall(begun, result);
       return 0;
@@ -334,6 +349,12 @@ export class FileSink {
     if (kept > 0) this.#backoff.reset();
     if (loss.failing && written === length) loss.recovered();
     return kept;
+  }
+
+  /** Before a large write: blocks for it, and whether the file ends where it was believed to. */
+  #prepare(bytes: number, begunBytes: number): void {
+    const end = this.#blocks.allocate(this.#fd, bytes);
+    if (end >= 0) this.#driftBytes = end - begunBytes - (this.#state[DriverField.sizeBytes] ?? 0);
   }
 
   /** A write failed. The beginning of a record that is in the file is taken back, where that can be. */

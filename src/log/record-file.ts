@@ -11,6 +11,9 @@ import type { LogDriver } from './driver.ts';
 import { DriverField, type DriverState } from './driver-state.ts';
 import type { FileSink } from './file-sink.ts';
 
+/** A power of two. Of what is copied, on the CPUs that conmon runs on. */
+const CACHE_LINE_BYTES = 64;
+
 /** Where one stream's formatter works. Addresses are byte offsets in the shared memory. */
 export interface Lane {
   readonly stream: Stream;
@@ -21,7 +24,7 @@ export interface Lane {
   readonly area: number;
   readonly outStart: number;
   readonly outEnd: number;
-  /** Index in the driver's block: bytes from `outStart` on that the sink is done with. */
+  /** Index in the driver's block: bytes from `outStart` on that hold nothing, or nothing that the sink is not done with. */
   readonly doneField: number;
 }
 
@@ -78,6 +81,7 @@ export class RecordFile implements LogDriver {
     const other = this.#other(lane);
     const otherHolds = this.#words[other.words + FormatField.out / 4] !== other.outStart;
     if (otherHolds && !this.#flush(other)) return false;
+    this.#place(lane);
     format.begin(lane);
     const recordsWord = lane.words + FormatField.records / 4;
     for (let taken = (state[DriverField.takenBytes] ?? 0) | 0; taken < length; ) {
@@ -142,7 +146,7 @@ export class RecordFile implements LogDriver {
     for (const lane of [this.#first(), this.#other(this.#first())]) {
       const from = lane.outStart + (this.#parts.state[lane.doneField] ?? 0);
       const closedEnd = this.#closedEnd(lane);
-      if (closedEnd === from) continue;
+      if (closedEnd <= from) continue;
       this.#parts.sink.drop(this.#bytes, from, closedEnd - from);
       this.#compact(lane, closedEnd);
     }
@@ -208,20 +212,41 @@ export class RecordFile implements LogDriver {
     return open === 0 ? (this.#words[lane.words + FormatField.out / 4] ?? 0) : open;
   }
 
-  /** All closed records are gone: what is open begins the area. */
+  /** All closed records are gone: what is open begins the area, where it lies as its place in the file does. */
   #compact(lane: Lane, closedEnd: number): void {
     const openWord = lane.words + FormatField.open / 4;
     const outWord = lane.words + FormatField.out / 4;
-    this.#parts.state[lane.doneField] = 0;
-    if (closedEnd === lane.outStart) return;
-    const out = this.#words[outWord] ?? 0;
     if (this.#words[openWord] === 0) {
       this.#words[outWord] = lane.outStart;
-    } else {
-      this.#bytes.copyWithin(lane.outStart, closedEnd, out);
-      this.#words[openWord] = lane.outStart;
-      this.#words[outWord] = lane.outStart + (out - closedEnd);
+      this.#parts.state[lane.doneField] = 0;
+      return;
     }
+    const skew = this.#skew(lane);
+    const begin = lane.outStart + skew;
+    this.#parts.state[lane.doneField] = skew;
+    if (closedEnd === begin) return;
+    const out = this.#words[outWord] ?? 0;
+    this.#bytes.copyWithin(begin, closedEnd, out);
+    this.#words[openWord] = begin;
+    this.#words[outWord] = begin + (out - closedEnd);
+  }
+
+  /** An empty area's next byte goes where it lies as its place in the file does. */
+  #place(lane: Lane): void {
+    const outWord = lane.words + FormatField.out / 4;
+    if (this.#words[outWord] !== lane.outStart) return;
+    const skew = this.#skew(lane);
+    // In this order: a thread that dies in between leaves an area that holds less than nothing, which is nothing.
+    this.#parts.state[lane.doneField] = skew;
+    this.#words[outWord] = lane.outStart + skew;
+  }
+
+  /**
+   * How many bytes of the area are left out so that what is written from it has the file's end's place in a line of a CPU's
+   * cache: the kernel copies it into the page cache a tenth faster then (docs/adr/0047-large-writes.md).
+   */
+  #skew(lane: Lane): number {
+    return ((this.#parts.sink.endBytes % CACHE_LINE_BYTES) - lane.outStart) & (CACHE_LINE_BYTES - 1);
   }
 
   #of(stream: Stream): Lane {

@@ -23,6 +23,8 @@ export const ECONNREFUSED = -111;
 export const ENOTSOCK = -88;
 export const EMSGSIZE = -90;
 export const ENOBUFS = -105;
+export const ENOSPC = -28;
+export const EDQUOT = -122;
 
 export const SIGINT = 2;
 export const SIGQUIT = 3;
@@ -40,6 +42,8 @@ export const O_CLOEXEC = 0o2000000;
 export const O_PATH = 0o10000000;
 export const AT_FDCWD = -100;
 export const AT_EMPTY_PATH = 0x1000;
+
+export const FALLOC_FL_KEEP_SIZE = 1;
 export const AT_SYMLINK_NOFOLLOW = 0x100;
 export const RESOLVE_NO_MAGICLINKS = 0x2;
 export const RESOLVE_NO_SYMLINKS = 0x4;

@@ -7,14 +7,17 @@ import type { Sys } from './sys.ts';
 const MODE = 2;
 const STAT_WORDS = 5;
 
+/** f_type of statfs(2) on ext4, and on ext2 and ext3. */
+export const EXT4_MAGIC = 0xef53;
+
 /**
  * File systems on this machine's disks or in its memory: what they are called in /proc/self/mountinfo, and f_type of
  * statfs(2), as linux/magic.h has it (0: nobody writes to them).
  */
 const LOCAL: readonly (readonly [string, number])[] = [
-  ['ext2', 0xef53],
-  ['ext3', 0xef53],
-  ['ext4', 0xef53],
+  ['ext2', EXT4_MAGIC],
+  ['ext3', EXT4_MAGIC],
+  ['ext4', EXT4_MAGIC],
   ['xfs', 0x58465342],
   ['btrfs', 0x9123683e],
   ['bcachefs', 0xca451a4e],

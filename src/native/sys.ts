@@ -74,6 +74,8 @@ export interface Sys {
   fstatat(dirFd: number, path: string, flags: number, out: BigInt64Array): SysResult;
   /** fstatfs(2): f_type, what kind of file system it is on. */
   fstatfs(fd: number): SysResult;
+  /** fallocate(2) with FALLOC_FL_* flags; it may wait for the disk. Not every file system can (EOPNOTSUPP). */
+  fallocate(fd: number, mode: number, offset: number, length: number): SysResult;
   /** readlinkat(2) into `out`, cut when it does not fit; the length. */
   readlinkat(dirFd: number, path: string, out: Uint8Array): SysResult;
   /** statx(2), STATX_MNT_ID_UNIQUE: the mount that `fd` is in, by a number that is used once. EOPNOTSUPP before Linux 6.8. */

@@ -43,6 +43,7 @@ const harmless: Readonly<Record<string, readonly unknown[]>> = {
   unlinkat: [NO_FD, 'file', 0],
   fstatat: [NO_FD, 'file', 0, new BigInt64Array(5)],
   fstatfs: [NO_FD],
+  fallocate: [NO_FD, 1, 0, 1],
   readlinkat: [NO_FD, 'file', bytes()],
   mountId: [NO_FD],
   poll: [ints(), 0, 0],
