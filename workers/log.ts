@@ -65,7 +65,8 @@ export function* logSteps(
   const parts = { sys, diag, memory, geometry, kernel, counters, limits, rotation, syncFile, waits };
   const drivers = task.targets.map((target, index) => createDriver(parts, target, index));
   const bytes = new Uint8Array(memory.buffer);
-  const producer = new RingProducer(memory, geometry, doorbells);
+  const baton = new Baton(memory);
+  const producer = new RingProducer(memory, geometry, doorbells, baton);
   const pump = new Pump({
     sys,
     diag,
@@ -76,9 +77,8 @@ export function* logSteps(
     clients: new DirectSender({
       sys,
       bytes,
-      baton: new Baton(memory),
+      baton,
       source: new RingConsumer(memory, geometry.capacityBytes, ATTACH_CONSUMER, undefined),
-      wake: () => producer.wake(),
     }),
     keepBytes: geometry.softBytes - UNSTALLED_BYTES,
     counters,

@@ -7,9 +7,8 @@ import type { PacketSender } from './packet-sender.ts';
 
 /** A record of the ring, as far as sending it goes. */
 export interface OutgoingRecord {
+  /** Of its payload. The byte before it holds the stream's number, a packet's type: the last one of the record's header. */
   readonly offset: number;
-  /** Where a byte lies that holds its stream's number, a packet's type: in the record's header. */
-  readonly typeOffset: number;
   readonly length: number;
   /** Position after it. */
   readonly after: number;
@@ -49,10 +48,10 @@ export class Client {
    */
   send(sender: PacketSender, bytes: Uint8Array, record: OutgoingRecord): number {
     const before = this.#sentBytes;
-    const { length, offset, typeOffset } = record;
+    const { length, offset } = record;
     while (this.#sentBytes < length) {
       const at = this.#sentBytes;
-      const sent = sender.send(this.fd, this.#roomBytes, bytes, typeOffset, offset + at, length - at);
+      const sent = sender.send(this.fd, this.#roomBytes, bytes, offset - 1, offset + at, length - at);
       if (sent > 0) this.#sentBytes = at + sent;
       if (sent < 0) this.turnDeaf();
       this.blocked = sender.full; // full, or gone: poll tells

@@ -9,6 +9,7 @@ import { EAGAIN, EIO, F_GETPIPE_SZ, POLLIN, POLLOUT } from '../native/constants.
 import { earlier, type Rest } from '../native/rest.ts';
 import { type PollRequest, runSteps, type Steps } from '../native/steps.ts';
 import type { Sys } from '../native/sys.ts';
+import { PACKET_PAYLOAD_MAX } from '../proto/attach-messages.ts';
 import type { LogCounters, Source as SourcePlan, ToLogWorker } from '../proto/log-messages.ts';
 import type { Stream } from '../proto/stream.ts';
 import { type ChunkCursor, Feed, type PumpDriver } from './feed.ts';
@@ -40,8 +41,10 @@ export interface ChunkProducer {
   tryClaim(wantBytes: number, leastBytes: number): number;
   readonly claimedBytes: number;
   commit(usedBytes: number, stream: number, quietly?: boolean): void;
-  tryClaimAlone(wantBytes: number): number;
+  tryClaimIdle(wantAloneBytes: number, wantBytes: number): number;
   tryRewind(): boolean;
+  readonly alone: boolean;
+  wake(): void;
   unlimit(): void;
   admitConsumers(): void;
   end(): void;
@@ -49,10 +52,8 @@ export interface ChunkProducer {
 
 /** Attach clients that have everything, to whom a short record is sent from here (src/attach/direct-sender.ts). */
 export interface DirectClients {
-  /** Whether a record of so many bytes can be sent, as far as can be seen now; {@link send} must follow its commit then. */
-  takes(bytes: number): boolean;
-  /** Sends what was committed quietly, or wakes the thread that does. */
-  send(): void;
+  /** Sends what was committed. @returns false when something is left for the thread that sends the rest, which must be woken then. */
+  send(): boolean;
 }
 
 export interface PumpParts {
@@ -324,8 +325,10 @@ export class Pump {
   /** One read of at most `leftBytes` through to the drivers. The caller goes on reading after a full one, up to `leftBytes`. */
   #readOnce(source: Source, leftBytes: number): 'full' | 'short' | 'empty' | 'blocked' {
     const { producer, sys, counters, clients } = this.#parts;
-    let offset = producer.tryClaimAlone(Math.min(leftBytes, READ_ALONE_BYTES));
-    this.#alone = offset !== -1;
+    let offset = producer.tryClaimIdle(Math.min(leftBytes, READ_ALONE_BYTES), Math.min(leftBytes, READ_BYTES));
+    // In that look at the ring nobody was let in: with nobody there, nobody has to hear of what comes.
+    const unheard = offset !== -1 && producer.alone;
+    this.#alone = unheard;
     if (offset === -1) offset = this.#claim(leftBytes);
     if (offset === -1) {
       this.#full = true;
@@ -334,12 +337,12 @@ export class Pump {
     const claimed = producer.claimedBytes;
     const result = sys.read(source.fd, this.#parts.bytes, offset, claimed);
     counters.reads++;
-    const direct = result > 0 && clients.takes(result);
-    producer.commit(Math.max(result, 0), source.stream, direct);
+    producer.commit(Math.max(result, 0), source.stream, true);
     if (result > 0) {
       counters.readBytes += result;
+      // Before the log, which takes longer, and on a disk that hangs for ever (docs/adr/0058-the-client-first.md).
+      if (!unheard && !(result <= PACKET_PAYLOAD_MAX && clients.send())) producer.wake();
       this.#feed.all();
-      if (direct) clients.send(); // after the log has it, as in C
       return result === claimed ? 'full' : 'short';
     }
     if (source.terminal && (result === EIO || result === 0)) {
@@ -353,10 +356,10 @@ export class Pump {
   #claim(leftBytes: number): number {
     const { producer, keepBytes } = this.#parts;
     this.#feed.limit(this.#ending === undefined ? keepBytes : Number.POSITIVE_INFINITY);
-    const alone = producer.tryRewind();
-    this.#alone = alone;
-    if (alone) this.#feed.all(); // passes the padding: nothing else is there
-    const wantBytes = Math.min(leftBytes, alone ? READ_ALONE_BYTES : READ_BYTES);
+    const rewound = producer.tryRewind();
+    if (rewound) this.#feed.all(); // passes the padding: nothing else is there
+    this.#alone = rewound && producer.alone;
+    const wantBytes = Math.min(leftBytes, this.#alone ? READ_ALONE_BYTES : READ_BYTES);
     return producer.tryClaim(wantBytes, Math.min(wantBytes, LEAST_READ_BYTES));
   }
 

@@ -28,7 +28,7 @@ const USED_LOOK_MS = 0.1;
 const STATE = CONTROL_OFFSET + Word.baton + BatonWord.state;
 const COUNT = CONTROL_OFFSET + Word.baton + BatonWord.count;
 const PROGRESS = CONTROL_OFFSET + Word.baton + BatonWord.progress;
-const BYTES = CONTROL_OFFSET + Word.baton + BatonWord.sentBytes;
+const SENT_BYTES = CONTROL_OFFSET + Word.baton + BatonWord.sentBytes;
 const FDS = CONTROL_OFFSET + Word.baton + BatonWord.fds;
 const HEAD = consumerBase(ATTACH_CONSUMER) + ConsumerWord.head;
 
@@ -41,11 +41,9 @@ if (BATON_CLIENTS_MAX > SENT_MASK) throw new Error('baton: more clients than are
 
 export class Baton {
   readonly #words: Int32Array;
-  readonly #sentBytes: Float64Array;
 
   constructor(memory: WebAssembly.Memory) {
     this.#words = new Int32Array(memory.buffer);
-    this.#sentBytes = new Float64Array(memory.buffer, BYTES * 4, 1);
   }
 
   /**
@@ -57,7 +55,7 @@ export class Baton {
     for (let i = 0; i < fds.length; i++) this.#words[FDS + i] = fds[i] ?? -1;
     this.#words[COUNT] = fds.length;
     this.#words[PROGRESS] = 0;
-    this.#sentBytes[0] = 0;
+    this.#words[SENT_BYTES] = 0;
     Atomics.store(this.#words, STATE, BatonState.offered);
   }
 
@@ -83,6 +81,7 @@ export class Baton {
 
   /** Takes it, if it is offered. Log thread. What follows up to {@link layDown} is then the log thread's alone. */
   tryTake(): boolean {
+    if (Atomics.load(this.#words, STATE) !== BatonState.offered) return false; // a flood is spared the locked instruction
     return Atomics.compareExchange(this.#words, STATE, BatonState.offered, BatonState.used) === BatonState.offered;
   }
 
@@ -118,18 +117,18 @@ export class Baton {
 
   /** Payload bytes sent since the offer, over all clients. */
   get sentBytes(): number {
-    return this.#sentBytes[0] ?? 0;
+    return this.#words[SENT_BYTES] ?? 0;
   }
 
-  /** A send of the record at {@link position} to client {@link sent} begins. */
-  begin(): void {
-    Atomics.store(this.#words, PROGRESS, progressOf(this.position, this.sent) | UNDER_WAY);
+  /** A send of the record at `position`, which is {@link position}, to client `sent`, which is {@link sent}, begins. */
+  begin(position: number, sent: number): void {
+    Atomics.store(this.#words, PROGRESS, progressOf(position, sent) | UNDER_WAY);
   }
 
-  /** It has ended: the client has the record, of `bytes` payload, or none of it. */
-  settle(bytes: number): void {
-    Atomics.store(this.#words, PROGRESS, progressOf(this.position, this.sent + (bytes > 0 ? 1 : 0)));
-    this.#sentBytes[0] = this.sentBytes + bytes;
+  /** It has ended: `sent` clients have the record now, and the last one has got `bytes` of payload. */
+  settle(position: number, sent: number, bytes: number): void {
+    Atomics.store(this.#words, PROGRESS, progressOf(position, sent));
+    this.#words[SENT_BYTES] = this.sentBytes + bytes;
   }
 
   /** Every client has what lies before `position`, which is the producer's again; the progress of before is void with that. */

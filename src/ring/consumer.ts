@@ -14,6 +14,7 @@ import {
   POSITION_MASK,
   RING_OFFSET,
   recordBytes,
+  STREAM_SHIFT,
   Word,
 } from './layout.ts';
 
@@ -23,14 +24,12 @@ export class RingConsumer {
   readonly #capacity: number;
   readonly #producerDoorbell: Doorbell | undefined;
   #head: number;
-  /** Of the record that {@link next} found: byte offset of the payload in the shared memory. */
+  /** Of the record that {@link next} found: byte offset of the payload in the shared memory. The byte before it is the stream's number. */
   offset = 0;
   /** Of the record that {@link next} found: payload bytes. */
   length = 0;
   /** Of the record that {@link next} found: the stream it came from. */
   stream = 0;
-  /** Of the record that {@link next} found: byte offset of the stream's number, as one byte. */
-  typeOffset = 0;
   /** Position after the record that was found. */
   after = 0;
 
@@ -104,8 +103,7 @@ export class RingConsumer {
       }
       this.offset = (header << 2) + HEADER_BYTES;
       this.length = length;
-      this.stream = second;
-      this.typeOffset = (header + 1) << 2; // its low byte comes first: WebAssembly's memory, and both our machines, are so
+      this.stream = second >>> STREAM_SHIFT;
       this.after = (this.after + recordBytes(length)) & POSITION_MASK;
       return true;
     }

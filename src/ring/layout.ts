@@ -10,8 +10,13 @@
  *     ...      output   what the formatters write, one area a stream and driver
  */
 
-/** A record's header: i32 payload length (or {@link PADDING}), i32 stream. */
+/**
+ * A record's header: i32 payload length (or {@link PADDING}), i32 stream, which is in its highest byte: on our machines, and in
+ * WebAssembly's memory, the last one. So stream and payload lie in the ring as they do in an attach client's packet.
+ */
 export const HEADER_BYTES = 8;
+/** A stream's number is so many bits up in its word. */
+export const STREAM_SHIFT = 24;
 /** Length word of a record without payload that fills the rest of the lap. Its second word is its whole size. */
 export const PADDING = -1;
 /** Records begin at multiples of this. */
@@ -61,6 +66,9 @@ export const Word = {
 /** Sockets that the log thread may send to in the place of the attach worker. More clients are the attach worker's alone. */
 export const BATON_CLIENTS_MAX = 8;
 
+/** After so many bytes the attach worker has its turn, which counts them. */
+export const BATON_BYTES_MAX = 2 ** 30;
+
 /** Words of the baton (./baton.ts), relative to its first. All but the state are written by who holds it. */
 export const BatonWord = {
   /** A {@link BatonState}. */
@@ -69,7 +77,7 @@ export const BatonWord = {
   count: 1 * LINE_WORDS,
   /** How far the record at the attach consumer's head has got. */
   progress: 1 * LINE_WORDS + 1,
-  /** A float64: payload bytes sent since the offer. */
+  /** Payload bytes sent since the offer, at most {@link BATON_BYTES_MAX} and one record for each client. */
   sentBytes: 1 * LINE_WORDS + 2,
   /** The sockets. */
   fds: 1 * LINE_WORDS + 4,

@@ -19,15 +19,24 @@ import {
   RING_OFFSET,
   type RingGeometry,
   recordBytes,
+  STREAM_SHIFT,
   Word,
 } from './layout.ts';
 
-/** So much of the ring is used before it is worth going back to its start: a page. */
-const REWIND_BYTES = 4096;
+/** So much of the ring is used before it is worth going back to its start: a hundred lines and more, and few pages. */
+export const REWIND_BYTES = 16_384;
 
 const LOG_HEAD = consumerBase(LOG_CONSUMER) + ConsumerWord.head;
 const OTHER_STATE = consumerBase(ATTACH_CONSUMER) + ConsumerWord.state;
-if (CONSUMER_COUNT !== 2) throw new Error('ring: more readers than tryClaimAlone knows of');
+const OTHER_HEAD = consumerBase(ATTACH_CONSUMER) + ConsumerWord.head;
+if (CONSUMER_COUNT !== 2) throw new Error('ring: more readers than tryClaimIdle knows of');
+
+/** What moves the attach consumer's head while that thread sleeps (./baton.ts). */
+export interface HeadMover {
+  tryTake(): boolean;
+  advance(position: number): void;
+  layDown(): void;
+}
 
 export class RingProducer {
   readonly #words: Int32Array;
@@ -35,6 +44,9 @@ export class RingProducer {
   /** How much may be used: the soft limit, in the end the capacity. */
   #limit: number;
   readonly #doorbells: readonly (Doorbell | undefined)[];
+  readonly #mover: HeadMover | undefined;
+  /** Whether nobody but the log thread read the ring when {@link tryClaimIdle} or {@link tryRewind} looked last. */
+  alone = false;
   /** Position of the next record. The producer's own copy of Word.tail. */
   #tail: number;
   /** Payload bytes of the claim in progress; 0 = none. */
@@ -46,16 +58,19 @@ export class RingProducer {
    * @param memory shared memory laid out as ./layout.ts says
    * @param geometry its capacity and soft limit
    * @param doorbells one a consumer; undefined for one that never sleeps (the log thread itself)
+   * @param mover absent = the ring never goes back to its start while somebody else reads
    */
   constructor(
     memory: WebAssembly.Memory,
     geometry: Pick<RingGeometry, 'capacityBytes' | 'softBytes'>,
     doorbells: readonly (Doorbell | undefined)[],
+    mover?: HeadMover,
   ) {
     this.#words = new Int32Array(memory.buffer);
     this.#capacity = geometry.capacityBytes;
     this.#limit = geometry.softBytes;
     this.#doorbells = doorbells;
+    this.#mover = mover;
     this.#tail = Atomics.load(this.#words, CONTROL_OFFSET + Word.tail);
   }
 
@@ -91,22 +106,25 @@ export class RingProducer {
   }
 
   /**
-   * As {@link tryClaim}, in few steps, while the log thread alone reads and has read everything: what a line takes, most of
-   * the time. At least a quarter of the ring is there then.
+   * As {@link tryClaim}, in few steps, while all who read have read everything: what a line takes, most of the time. At least a
+   * quarter of the ring is there then. Of `wantAloneBytes` while the log thread alone reads, else of `wantBytes`: {@link alone}.
    * @returns -1 also when that is not so, or when it is time to go back to the ring's start: then {@link tryRewind}.
    */
-  tryClaimAlone(wantBytes: number): number {
-    const index = this.#tail & (this.#capacity - 1);
+  tryClaimIdle(wantAloneBytes: number, wantBytes: number): number {
+    const tail = this.#tail;
+    const index = tail & (this.#capacity - 1);
     const room = this.#capacity - index - HEADER_BYTES;
+    const state = Atomics.load(this.#words, OTHER_STATE);
+    this.alone = state === ConsumerState.absent;
     if (
       index >= REWIND_BYTES ||
       room < this.#capacity >> 2 ||
-      Atomics.load(this.#words, LOG_HEAD) !== this.#tail ||
-      Atomics.load(this.#words, OTHER_STATE) !== ConsumerState.absent
+      Atomics.load(this.#words, LOG_HEAD) !== tail ||
+      !(this.alone || (state === ConsumerState.active && Atomics.load(this.#words, OTHER_HEAD) === tail))
     )
       return -1;
     this.#lapRest = 0;
-    this.#claimed = Math.min(wantBytes, room, this.#limit - HEADER_BYTES);
+    this.#claimed = Math.min(this.alone ? wantAloneBytes : wantBytes, room, this.#limit - HEADER_BYTES);
     return RING_OFFSET + index + HEADER_BYTES;
   }
 
@@ -121,16 +139,21 @@ export class RingProducer {
   }
 
   /**
-   * Goes back to the ring's start if nobody but the log thread reads and it has read everything: memory beyond the
-   * longest record is then never touched. The log thread's cursor must pass the padding before the next claim.
-   * @returns whether the next claim is at the ring's start with nobody else reading.
+   * Goes back to the ring's start if all who read have read everything: memory beyond the longest record is then never
+   * touched. Whoever else reads sleeps meanwhile, and passes the padding at once: padding that was held would count as
+   * unread. The log thread's cursor must pass it before the next claim. {@link alone} tells of others.
+   * @returns whether the next claim is at the ring's start.
    */
   tryRewind(): boolean {
-    if (this.#usedBytes() !== 0) return false;
-    for (let consumer = LOG_CONSUMER + 1; consumer < CONSUMER_COUNT; consumer++)
-      if (Atomics.load(this.#words, consumerBase(consumer) + ConsumerWord.state) !== ConsumerState.absent) return false;
+    const idle = this.#usedBytes() === 0;
+    this.alone = Atomics.load(this.#words, OTHER_STATE) === ConsumerState.absent;
+    if (!idle || !(this.alone || this.#mover?.tryTake() === true)) return false;
     const index = this.#tail & (this.#capacity - 1);
     if (index !== 0) this.#pad(index, this.#capacity - index);
+    if (!this.alone) {
+      this.#mover?.advance(this.#tail);
+      this.#mover?.layDown();
+    }
     return true;
   }
 
@@ -152,7 +175,7 @@ export class RingProducer {
     this.#lapRest = 0;
     const header = (RING_OFFSET + (this.#tail & (this.#capacity - 1))) >> 2;
     this.#words[header] = usedBytes;
-    this.#words[header + 1] = stream;
+    this.#words[header + 1] = stream << STREAM_SHIFT;
     this.#publish(recordBytes(usedBytes));
     if (!quietly) this.wake();
   }

@@ -1,5 +1,5 @@
 /**
- * The log thread and the attach thread in every order that chance comes upon: the log thread's steps (commit, send, death
+ * The log thread and the attach thread in every order that chance comes upon: the log thread's steps (commit, send, feed the log, death
  * amid a send) happen between any two steps of the attach thread. What two processors do at once is test/unit/threads/direct.test.ts.
  */
 import t from 'tap';
@@ -24,24 +24,27 @@ function brief(text: string): string {
 }
 
 t.test(`no order of steps loses, doubles or mixes a byte, seed ${SEED}`, async (t) => {
-  const total = { direct: 0, own: 0, deaths: 0, doubtful: 0 };
+  const total = { direct: 0, own: 0, deaths: 0, doubtful: 0, rewinds: 0 };
   for (let run = 0; run < RUNS; run++) {
     const random = seededRandom(SEED + run);
     const rig = new Rig({ capacityBytes: 1 << 15 });
     const visitors: Visitor[] = [];
     let [written, records, ended, logThread, deathDue] = ['', 0, false, false, false];
 
-    const { sendPackets } = rig.sys;
+    const { sendPackets, write } = rig.sys;
     rig.sys.sendPackets = (...call) => {
-      if (logThread) total.direct++;
-      else total.own++;
-      const dies = logThread && deathDue;
-      if (dies && random.below(2) === 0) throw new Error('dies');
-      const result = sendPackets(...call);
-      if (dies) throw new Error('dies');
+      total.own++;
+      return sendPackets(...call);
+    };
+    rig.sys.write = (...call) => {
+      if (!logThread) return write(...call);
+      total.direct++;
+      if (deathDue && random.below(2) === 0) throw new Error('dies');
+      const result = write(...call);
+      if (deathDue) throw new Error('dies');
       return result;
     };
-    /** One step of the log thread: as it would go on, or on its death what main does. */
+    /** One step of the log thread: as it would go on, or on its death what main does, and then the next one. */
     const logStep = (): void => {
       if (logThread || ended) return;
       logThread = true;
@@ -49,7 +52,8 @@ t.test(`no order of steps loses, doubles or mixes a byte, seed ${SEED}`, async (
         if (rig.sendDue) {
           deathDue = random.below(30) === 0;
           rig.sendDirect();
-        } else {
+        } else if (rig.feedDue) rig.feedLog();
+        else {
           const length = random.pick([0, 1, 10, 300, 300, PACKET_PAYLOAD_MAX]);
           const text = `<${records}${'x'.repeat(length)}>`;
           if (rig.commit(text)) {
@@ -107,10 +111,13 @@ t.test(`no order of steps loses, doubles or mixes a byte, seed ${SEED}`, async (
       },
       () => {
         while (rig.sendDue) rig.sendDirect();
+        rig.feedLog();
         ended = true;
         rig.end();
       },
     );
+    if (rig.logText !== written) t.fail(`run ${run}: the log has ${brief(rig.logText)}`);
+    total.rewinds += rig.rewinds;
     const told = rig.complaints.lines.filter((line) => line.includes('the log worker died')).length;
     total.doubtful += told;
     let shortened = 0;
@@ -124,5 +131,6 @@ t.test(`no order of steps loses, doubles or mixes a byte, seed ${SEED}`, async (
     if (!visitors.every(({ client }) => client.closed)) t.fail(`run ${run}: a socket was left open`);
   }
   t.ok(total.direct > 1000 && total.own > 1000, `both threads had their share: ${JSON.stringify(total)}`);
+  t.ok(total.rewinds > 20, 'the ring has often gone back to its start');
   t.ok(total.deaths > 5 && total.doubtful > 0, 'some log threads died');
 });

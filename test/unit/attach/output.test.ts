@@ -201,7 +201,6 @@ t.test('what a client has not got is not given back, however fast the producer i
   const source = {
     offset: 0,
     length: 8,
-    typeOffset: 4,
     after: 0,
     active: true,
     head: 0,

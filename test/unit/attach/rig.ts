@@ -20,7 +20,7 @@ import {
   SO_SNDBUF,
 } from '../../../src/native/constants.ts';
 import type { Sys } from '../../../src/native/sys.ts';
-import type { AttachCounters, ToAttachWorker } from '../../../src/proto/attach-messages.ts';
+import { type AttachCounters, PACKET_PAYLOAD_MAX, type ToAttachWorker } from '../../../src/proto/attach-messages.ts';
 import { Baton } from '../../../src/ring/baton.ts';
 import { RingConsumer } from '../../../src/ring/consumer.ts';
 import { Doorbell, declareAwake, declareSleep } from '../../../src/ring/doorbell.ts';
@@ -30,6 +30,7 @@ import {
   ConsumerState,
   ConsumerWord,
   consumerBase,
+  LOG_CONSUMER,
   memoryBytes,
 } from '../../../src/ring/layout.ts';
 import { RingProducer } from '../../../src/ring/producer.ts';
@@ -173,6 +174,9 @@ export class Rig {
   readonly logThread: DirectSender;
   /** The log thread has to send next. */
   sendDue = false;
+  /** What the log has got, and its place in the ring. */
+  logText = '';
+  readonly #log: RingConsumer;
   readonly messages: ToAttachWorker[] = [];
   /** Clients that have connected and wait to be accepted. */
   readonly backlog: FakeClient[] = [];
@@ -194,6 +198,8 @@ export class Rig {
   onCall: () => void = () => {};
   /** What became of the next packet of several that are sent at once: 0, or an errno. */
   batchFault: () => number = () => 0;
+  /** How often the ring went back to its start. */
+  rewinds = 0;
   /** Packets that were sent several at once. */
   batched = 0;
   #results: number[] = [];
@@ -231,7 +237,8 @@ export class Rig {
     this.#admitsAtOnce = !slowAdmission;
     const doorbells = new Array<Doorbell | undefined>(CONSUMER_COUNT);
     doorbells[ATTACH_CONSUMER] = bell(() => this.#rings++);
-    this.producer = new RingProducer(memory, { capacityBytes, softBytes: capacityBytes }, doorbells);
+    this.baton = new Baton(memory);
+    this.producer = new RingProducer(memory, { capacityBytes, softBytes: capacityBytes }, doorbells, this.baton);
     const ring = new RingConsumer(
       memory,
       capacityBytes,
@@ -239,14 +246,14 @@ export class Rig {
       bell(() => this.#producerRings++),
     );
     this.source = source ?? ring;
-    this.baton = new Baton(memory);
     this.logThread = new DirectSender({
       sys: this.sys,
       bytes: this.bytes,
       baton: this.baton,
       source: new RingConsumer(memory, capacityBytes, ATTACH_CONSUMER, undefined),
-      wake: () => this.producer.wake(),
     });
+    this.#words[consumerBase(LOG_CONSUMER) + ConsumerWord.state] = ConsumerState.active;
+    this.#log = new RingConsumer(memory, capacityBytes, LOG_CONSUMER, undefined);
     const { sys } = this;
     const parts: ServerParts = {
       sys,
@@ -304,6 +311,7 @@ export class Rig {
   tryPut(text: string | Uint8Array, stream = 2): boolean {
     const committed = this.commit(text, stream);
     this.sendDirect();
+    this.feedLog();
     return committed;
   }
 
@@ -311,18 +319,39 @@ export class Rig {
   sendDirect(): void {
     if (!this.sendDue) return;
     this.sendDue = false;
-    this.logThread.send();
+    if (!this.logThread.send()) this.producer.wake();
+  }
+
+  /** Whether the log does not have everything. */
+  get feedDue(): boolean {
+    return this.#log.backlogBytes > 0;
+  }
+
+  /** And then the log gets it. */
+  feedLog(): void {
+    while (this.#log.next()) {
+      const { offset, length } = this.#log;
+      this.logText += Buffer.from(this.bytes.slice(offset, offset + length)).toString('latin1');
+      this.#log.release();
+    }
   }
 
   /** The log thread has read something and not sent it yet. @returns whether the ring had room. */
   commit(text: string | Uint8Array, stream = 2): boolean {
     const payload = Buffer.from(text as string);
-    const offset = this.producer.tryClaim(payload.length, payload.length);
+    let offset = this.producer.tryClaimIdle(payload.length, payload.length);
+    if (offset === -1 || this.producer.claimedBytes < payload.length) {
+      if (this.producer.tryRewind()) {
+        this.rewinds++;
+        this.feedLog();
+      }
+      offset = this.producer.tryClaim(payload.length, payload.length);
+    }
     if (offset === -1) return false;
     this.bytes.set(payload, offset);
-    const direct = this.#direct && this.logThread.takes(payload.length);
-    this.producer.commit(payload.length, stream, direct);
-    this.sendDue ||= direct;
+    this.producer.commit(payload.length, stream, true);
+    this.sendDue = this.#direct && payload.length <= PACKET_PAYLOAD_MAX;
+    if (!this.sendDue) this.producer.wake();
     return true;
   }
 
@@ -462,7 +491,13 @@ export class Rig {
         this.#clients.delete(fd);
         return progress(0);
       },
+      // The log thread's packets: one system call each.
       write: (fd, bytes, offset, length) => {
+        if (this.#clients.has(fd)) {
+          this.onCall();
+          const result = this.#client(fd).deliver(Buffer.from(bytes.slice(offset, offset + length)));
+          return result === EAGAIN ? result : progress(result);
+        }
         if (fd !== STDIN_FD || this.stdinClosed) throw new Error(`write to fd ${fd}`);
         if (this.stdinReaderGone) return progress(EPIPE);
         const taken = Math.min(length, this.stdinRoom);

@@ -2,6 +2,7 @@
 import { constants } from 'node:os';
 import t from 'tap';
 import { sys } from '../../../src/native/sys.ts';
+import { PACKET_PAYLOAD_MAX } from '../../../src/proto/attach-messages.ts';
 import { STDOUT } from '../../../src/proto/stream.ts';
 import { PumpRig } from './pump-rig.ts';
 
@@ -50,32 +51,59 @@ t.test('records that a worker had read and not yet passed on when it died are pa
   t.same(rig.run(), ['out:read before the death\n']);
 });
 
-t.test('clients that take what was read get it once the log has it; nobody is woken for it', async (t) => {
-  const asked: number[] = [];
-  const seen: string[] = [];
+t.test('clients get what was read before the log has it, which gets it in the same turn', async (t) => {
+  const acts: string[] = [];
+  let takes = true;
   const rig: PumpRig = new PumpRig(t, {
     client: true,
     clients: {
-      takes: (bytes) => {
-        asked.push(bytes);
-        return bytes < 10;
+      send: () => {
+        acts.push(`sent after: ${rig.journal.entries.join()}`);
+        return takes;
       },
-      send: () => seen.push(rig.journal.entries.join()),
     },
   });
-  const quiet: (boolean | undefined)[] = [];
-  const commit = rig.producer.commit.bind(rig.producer);
-  rig.producer.commit = (bytes, stream, quietly) => {
-    if (bytes > 0) quiet.push(quietly);
-    commit(bytes, stream, quietly);
-  };
+  rig.producer.wake = () => acts.push('woken');
+  const logged = (): void => void acts.push(`logged: ${rig.journal.entries.at(-1)}`);
   rig.begin();
   rig.steps.push(
     () => rig.print('short\n'),
-    () => rig.print('something long\n'),
+    () => {
+      logged();
+      takes = false;
+      rig.print('client full\n');
+    },
+    () => {
+      logged();
+      rig.print(`${'x'.repeat(PACKET_PAYLOAD_MAX)}\n`);
+    },
   );
   rig.run();
-  t.same(asked, [6, 15]);
-  t.same(seen, ['out:short\n']);
-  t.same(quiet, [true, false]);
+  t.same(acts, [
+    'sent after: ',
+    'logged: out:short\n',
+    'sent after: out:short\n',
+    'woken',
+    'logged: out:client full\n',
+    'woken', // more than a packet is not for this thread
+  ]);
+});
+
+t.test('with nobody attached nobody is asked, and nobody woken', async (t) => {
+  const rig = new PumpRig(t, {
+    clients: {
+      send: () => {
+        throw new Error('asked');
+      },
+    },
+  });
+  rig.producer.wake = () => {
+    throw new Error('woken');
+  };
+  rig.begin();
+  rig.steps.push(
+    () => rig.print('one\n'),
+    () => rig.print('two\n'),
+  );
+  t.same(rig.run(), ['out:one\n', 'out:two\n']);
 });

@@ -107,7 +107,7 @@ export interface PumpRigOptions {
   readonly clients?: DirectClients;
 }
 
-const NOBODY: DirectClients = { takes: () => false, send: () => {} };
+const NOBODY: DirectClients = { send: () => false };
 
 export class PumpRig {
   readonly out: Pipe = pipe(O_CLOEXEC | O_NONBLOCK);

@@ -70,14 +70,14 @@ t.test('who takes it back knows who has the record that was under way', async (t
     log.tryTake();
     const seen = () => [log.position, log.sent, log.underWay, log.sentBytes];
     t.same(seen(), [position, 0, false, 0]);
-    log.begin();
+    log.begin(log.position, log.sent);
     t.same(seen(), [position, 0, true, 0]);
-    log.settle(100);
+    log.settle(log.position, log.sent + 1, 100);
     t.same(seen(), [position, 1, false, 100]);
-    log.begin();
-    log.settle(100);
-    log.begin();
-    log.settle(0);
+    log.begin(log.position, log.sent);
+    log.settle(log.position, log.sent + 1, 100);
+    log.begin(log.position, log.sent);
+    log.settle(log.position, log.sent, 0);
     t.same(seen(), [position, 2, false, 200], 'the third took nothing');
     log.layDown();
     attach.takeBack();
@@ -90,12 +90,12 @@ t.test('with a position further on the progress of before is void, in one store'
     const { attach, log } = batons(position);
     attach.offer([7]);
     log.tryTake();
-    log.begin();
-    log.settle(8);
+    log.begin(log.position, log.sent);
+    log.settle(log.position, log.sent + 1, 8);
     t.equal(log.sent, 1);
     log.advance((position + 16) & POSITION_MASK);
     t.same([log.position, log.sent, log.underWay], [(position + 16) & POSITION_MASK, 0, false]);
-    log.begin();
+    log.begin(log.position, log.sent);
     t.same([log.sent, log.underWay], [0, true]);
   }
 });
@@ -104,9 +104,9 @@ t.test('a log thread that dies amid a send: the baton comes back, with whom it w
   const { attach, log, main } = batons(64);
   attach.offer([7, 8]);
   log.tryTake();
-  log.begin();
-  log.settle(5);
-  log.begin();
+  log.begin(log.position, log.sent);
+  log.settle(log.position, log.sent + 1, 5);
+  log.begin(log.position, log.sent);
   main.logThreadDied();
   attach.takeBack(); // does not wait
   t.same([attach.position, attach.sent, attach.underWay, attach.sentBytes], [64, 1, true, 5]);
@@ -131,8 +131,8 @@ t.test('as many clients as there is room for, and no more', async (t) => {
   log.tryTake();
   for (let i = 0; i < BATON_CLIENTS_MAX; i++) {
     t.equal(log.fd(i), 100 + i);
-    log.begin();
-    log.settle(1);
+    log.begin(log.position, log.sent);
+    log.settle(log.position, log.sent + 1, 1);
     t.equal(log.sent, i + 1);
   }
   log.layDown();

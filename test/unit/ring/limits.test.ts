@@ -1,6 +1,8 @@
 /** The soft limit, what is kept for the end, and going back to the ring's start while nobody lags. */
 import t from 'tap';
+import { Baton } from '../../../src/ring/baton.ts';
 import { HEADER_BYTES, RING_OFFSET } from '../../../src/ring/layout.ts';
+import { REWIND_BYTES, RingProducer } from '../../../src/ring/producer.ts';
 import { pattern, Rig } from './rig.ts';
 
 const SMALL = { capacityBytes: 256, softBytes: 64 };
@@ -75,20 +77,19 @@ t.test('at the start there is nothing to go back over: no padding', async (t) =>
   t.equal(rig.producer.tail, SMALL.capacityBytes, 'once is enough');
 });
 
-const PAGE_BYTES = 4096;
 const LARGE = { capacityBytes: 65536, softBytes: 32768 };
 
 t.test(
-  'records of a log thread that reads alone lie one behind the other for a page, then from the start again',
+  'records of a log thread that reads alone lie one behind the other for a while, then from the start again',
   async (t) => {
     const rig = new Rig(LARGE);
     const { producer } = rig;
     const consumer = rig.consumer(0);
-    const beyond = rig.bytes.subarray(RING_OFFSET + PAGE_BYTES + 2 * 48, RING_OFFSET + LARGE.capacityBytes);
+    const beyond = rig.bytes.subarray(RING_OFFSET + REWIND_BYTES + 2 * 48, RING_OFFSET + LARGE.capacityBytes);
     beyond.fill(0x11);
     let atStart = 0;
-    for (let i = 0; i < 1000; i++) {
-      let offset = producer.tryClaimAlone(40);
+    for (let i = 0; i < 5000; i++) {
+      let offset = producer.tryClaimIdle(40, 8);
       if (offset === -1) {
         atStart++;
         t.ok(producer.tryRewind(), `round ${i}`);
@@ -101,7 +102,7 @@ t.test(
       producer.commit(40, 2);
       if (!rig.take(consumer)?.equals(pattern(40, i))) t.fail(`round ${i}: another record`);
     }
-    t.equal(atStart, Math.floor(1000 / Math.ceil(PAGE_BYTES / 48)), 'once a page');
+    t.equal(atStart, Math.floor(5000 / Math.ceil(REWIND_BYTES / 48)));
     t.ok(
       beyond.every((byte) => byte === 0x11),
       'memory beyond is never touched',
@@ -109,33 +110,72 @@ t.test(
   },
 );
 
-t.test('a claim of who reads alone keeps to the soft limit, and to the lap', async (t) => {
+t.test('a claim of who has read everything keeps to the soft limit, and to the lap', async (t) => {
   const rig = new Rig(LARGE);
-  t.equal(rig.producer.tryClaimAlone(10 ** 9), RING_OFFSET + HEADER_BYTES);
+  t.equal(rig.producer.tryClaimIdle(10 ** 9, 1), RING_OFFSET + HEADER_BYTES);
   t.equal(rig.producer.claimedBytes, LARGE.softBytes - HEADER_BYTES);
   rig.producer.commit(0, 2);
   rig.producer.unlimit();
   rig.put(pattern(24, 1));
   rig.take(rig.consumer(0));
-  rig.producer.tryClaimAlone(10 ** 9);
+  rig.producer.tryClaimIdle(10 ** 9, 1);
   t.equal(rig.producer.claimedBytes, LARGE.capacityBytes - 32 - HEADER_BYTES);
 });
 
-t.test('nobody claims alone while a record is unread or another consumer is there, or wants in', async (t) => {
+t.test('nobody claims in few steps while a record is unread, by whomever, or somebody wants in', async (t) => {
   const lagging = new Rig(LARGE);
   lagging.put(pattern(56, 1));
-  t.equal(lagging.producer.tryClaimAlone(1), -1, 'a record is unread');
+  t.equal(lagging.producer.tryClaimIdle(1, 1), -1, 'a record is unread');
   lagging.take(lagging.consumer(0));
-  t.not(lagging.producer.tryClaimAlone(1), -1, 'and now it is read');
+  t.not(lagging.producer.tryClaimIdle(1, 1), -1, 'and now it is read');
   const active = new Rig({ ...LARGE, active: [0, 1] });
-  t.equal(active.producer.tryClaimAlone(1), -1, 'somebody is in');
+  t.not(active.producer.tryClaimIdle(40, 16), -1, 'somebody is in, and has read everything');
+  t.same([active.producer.alone, active.producer.claimedBytes], [false, 16], 'that is not alone');
+  active.put(pattern(56, 1));
+  active.take(active.consumer(0));
+  t.equal(active.producer.tryClaimIdle(1, 1), -1, 'the other one has not');
+  active.take(active.consumer(1));
+  t.not(active.producer.tryClaimIdle(1, 1), -1, 'and now it has');
   const wanted = new Rig(LARGE);
   wanted.consumer(1).request();
-  t.equal(wanted.producer.tryClaimAlone(1), -1, 'somebody wants in');
+  t.equal(wanted.producer.tryClaimIdle(1, 1), -1, 'somebody wants in');
   wanted.producer.tryClaim(1, 1);
   t.ok(wanted.consumer(1).active, 'and is let in by the other claim');
   wanted.consumer(1).leave();
-  t.not(wanted.producer.tryClaimAlone(1), -1);
+  t.not(wanted.producer.tryClaimIdle(1, 1), -1);
+  t.ok(wanted.producer.alone);
+});
+
+t.test('with clients that sleep the ring goes back too, and they pass the padding with it', async (t) => {
+  const rig = new Rig({ ...LARGE, active: [0, 1] });
+  const baton = new Baton(rig.memory);
+  const producer = new RingProducer(rig.memory, LARGE, [], baton);
+  const log = rig.consumer(0);
+  const put = (salt: number): number => {
+    const offset = producer.tryClaim(40, 40);
+    rig.bytes.set(pattern(40, salt), offset);
+    producer.commit(40, 2);
+    return offset;
+  };
+  put(1);
+  t.same(rig.take(log), pattern(40, 1));
+  baton.offer([7]);
+  t.equal(producer.tryRewind(), false, 'the clients have not got it');
+  rig.take(rig.consumer(1));
+  baton.takeBack();
+  t.equal(producer.tryRewind(), false, 'they are not ours');
+  t.equal(producer.tail, 48, 'no padding');
+  baton.offer([7]);
+  t.equal(producer.tryRewind(), true);
+  t.equal(producer.alone, false);
+  t.equal(baton.position, producer.tail, 'nothing is unread');
+  t.equal(baton.offered, true, 'laid down');
+  t.equal(log.next(), false);
+  t.equal(put(2), RING_OFFSET + HEADER_BYTES);
+  baton.takeBack();
+  const client = rig.consumer(1);
+  t.same(rig.take(client), pattern(40, 2));
+  t.equal(client.backlogBytes, 0);
 });
 
 t.test('a ring whose lap ends soon after a page is not claimed from that way', async (t) => {
@@ -143,9 +183,9 @@ t.test('a ring whose lap ends soon after a page is not claimed from that way', a
     const rig = new Rig({ capacityBytes });
     const consumer = rig.consumer(0);
     for (let i = 0; i < 3 * capacityBytes; i += 8) {
-      if (rig.producer.tryClaimAlone(1) !== -1 && rig.producer.claimedBytes < 1) t.fail(`nothing at ${i}`);
+      if (rig.producer.tryClaimIdle(1, 1) !== -1 && rig.producer.claimedBytes < 1) t.fail(`nothing at ${i}`);
       const index = rig.producer.tail % capacityBytes;
-      const claims = rig.producer.tryClaimAlone(10 ** 9) !== -1;
+      const claims = rig.producer.tryClaimIdle(10 ** 9, 1) !== -1;
       t.equal(claims, capacityBytes - index - HEADER_BYTES >= capacityBytes / 4, `index ${index} of ${capacityBytes}`);
       if (!rig.put(pattern(1, i))) t.fail(`full at ${i}`);
       rig.take(consumer);

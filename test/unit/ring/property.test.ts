@@ -58,12 +58,12 @@ function play(t: Test, rig: Rig, random: Random, steps: number): Outcome {
       // All of the claim is the producer's to write, also what it does not commit.
       rig.bytes.set(pattern(claimed, i), offset);
       const before = producer.tail;
-      producer.commit(used, i);
+      producer.commit(used, i & 0xff);
       if (used > 0 && ((producer.tail - before) & POSITION_MASK) !== recordBytes(used)) outcome.padded++;
       if (used === 0) continue;
       outcome.committed++;
       for (const { state, records } of expected)
-        if (state === 'active') records.push({ payload: pattern(claimed, i).subarray(0, used), stream: i });
+        if (state === 'active') records.push({ payload: pattern(claimed, i).subarray(0, used), stream: i & 0xff });
     } else if (roll < 9 && model.state === 'active') {
       if (index === 1 && !consumer.active) fail('an admitted consumer is not active');
       const next = model.records.shift();

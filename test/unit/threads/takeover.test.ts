@@ -155,7 +155,7 @@ t.test('a log worker that dies with the baton: it is the attach worker’s again
   const baton = new Baton(worker.memory);
   baton.offer([NO_FD]);
   t.equal(baton.tryTake(), true);
-  baton.begin();
+  baton.begin(baton.position, 0);
   worker.doorbells.attach.take();
   await mortal.kill();
   await waitFor('main to have seen to it', () => worker.doorbells.attach.take());
