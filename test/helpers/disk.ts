@@ -1,6 +1,6 @@
 /** Disks that a test can fill, take away and write-protect: mounts in the case's workspace. Needs root. */
-import { execFileSync } from 'node:child_process';
-import { closeSync, openSync, rmSync, writeSync } from 'node:fs';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { closeSync, openSync, rmSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
 import type { Workspace } from './workspace.ts';
 
 const TIMEOUT_MS = 10_000;
@@ -10,6 +10,33 @@ export function smallDisk(workspace: Workspace, name: string, bytes: number): st
   const directory = workspace.directory(name);
   mount(workspace, directory, ['-t', 'tmpfs', '-o', `size=${bytes},mode=0755`, 'tmpfs', directory]);
   return directory;
+}
+
+/**
+ * An ext4 of its own in a file, which can be stopped: writes to it hang until it goes on, which it does at the latest when the
+ * case ends. A process that hangs in one cannot be killed, so nothing may wait for it meanwhile.
+ */
+export class StoppableDisk {
+  readonly directory: string;
+
+  constructor(workspace: Workspace, name: string) {
+    this.directory = workspace.directory(name);
+    const image = workspace.path(`${name}.img`);
+    writeFileSync(image, '');
+    truncateSync(image, 8 << 20);
+    execFileSync('mkfs.ext4', ['-q', image], { timeout: TIMEOUT_MS });
+    mount(workspace, this.directory, ['-o', 'loop,noatime', image, this.directory]);
+    workspace.defer(() => this.goOn());
+  }
+
+  stop(): void {
+    execFileSync('fsfreeze', ['--freeze', this.directory], { timeout: TIMEOUT_MS });
+  }
+
+  goOn(): void {
+    // EINVAL when it is not stopped
+    spawnSync('fsfreeze', ['--unfreeze', this.directory], { timeout: TIMEOUT_MS, stdio: 'ignore' });
+  }
 }
 
 /** Writes until nothing more fits. The file is called `filler`. */
