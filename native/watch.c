@@ -1,6 +1,7 @@
 /*
- * Readiness of one fd in Node's event loop: libuv's poll handle, which Node itself does not offer to JavaScript. Main
- * needs it for the console socket, the attach socket and the control fifos. No policy: who watches reads the fd.
+ * Readiness of one fd in Node's event loop, and the moment before the loop waits: libuv's poll and prepare handles, which Node
+ * itself does not offer to JavaScript. Main needs them for the console socket, the attach socket, the control fifos, and for the
+ * logs that it writes. No policy: who watches reads the fd.
  */
 #define _GNU_SOURCE
 #define NAPI_VERSION 9
@@ -12,7 +13,13 @@
 #include <uv.h>
 
 struct watch {
-	uv_poll_t poll;
+	union {
+		uv_handle_t any;
+		uv_poll_t poll;
+		uv_prepare_t prepare;
+	};
+	/* Of a poll handle: what it is watched for. */
+	int wanted;
 	napi_env env;
 	napi_ref callback;
 	napi_async_context context;
@@ -29,14 +36,12 @@ static void let_go(struct watch *w)
 		free(w);
 }
 
-static void on_ready(uv_poll_t *poll, int status, int events)
+static void call(struct watch *w, int status)
 {
-	struct watch *w = poll->data;
 	napi_handle_scope scope;
 	if (napi_open_handle_scope(w->env, &scope) != napi_ok)
 		return;
 	napi_value callback, receiver, argument;
-	(void)events;
 	/* The receiver must be an object: with undefined nothing is called, and the TypeError waits for the next call into the addon. */
 	if (napi_get_reference_value(w->env, w->callback, &callback) == napi_ok && napi_get_global(w->env, &receiver) == napi_ok &&
 	    napi_create_int32(w->env, status, &argument) == napi_ok &&
@@ -46,6 +51,27 @@ static void on_ready(uv_poll_t *poll, int status, int events)
 			(void)napi_fatal_exception(w->env, error);
 	}
 	napi_close_handle_scope(w->env, scope);
+}
+
+static void on_ready(uv_poll_t *poll, int status, int events)
+{
+	(void)events;
+	call(poll->data, status);
+}
+
+static void on_wait(uv_prepare_t *prepare)
+{
+	call(prepare->data, 0);
+}
+
+static int arm(struct watch *w)
+{
+	return w->any.type == UV_POLL ? uv_poll_start(&w->poll, w->wanted, on_ready) : uv_prepare_start(&w->prepare, on_wait);
+}
+
+static int disarm(struct watch *w)
+{
+	return w->any.type == UV_POLL ? uv_poll_stop(&w->poll) : uv_prepare_stop(&w->prepare);
 }
 
 static void on_closed(uv_handle_t *handle)
@@ -62,7 +88,7 @@ static void on_teardown(napi_async_cleanup_hook_handle handle, void *data)
 	(void)handle;
 	if (!w->closed) {
 		w->closed = 1;
-		uv_close((uv_handle_t *)&w->poll, on_closed);
+		uv_close(&w->any, on_closed);
 	}
 }
 
@@ -73,6 +99,58 @@ static void on_collected(napi_env env, void *data, void *hint)
 	let_go(data);
 }
 
+/* What a handle that libuv has made calls, and how it ends with its thread. */
+static int wire(napi_env env, struct watch *w, napi_value callback)
+{
+	napi_value name;
+	w->any.data = w;
+	if (napi_create_reference(env, callback, 1, &w->callback) != napi_ok ||
+	    napi_create_string_utf8(env, "conmon:watch", NAPI_AUTO_LENGTH, &name) != napi_ok ||
+	    napi_async_init(env, NULL, name, &w->context) != napi_ok || napi_add_async_cleanup_hook(env, on_teardown, w, &w->teardown) != napi_ok)
+		return -EINVAL;
+	return 0;
+}
+
+static struct watch *new_watch(napi_env env)
+{
+	struct watch *w = calloc(1, sizeof(*w));
+	if (w == NULL)
+		return NULL;
+	w->env = env;
+	w->holders = 1;
+	return w;
+}
+
+static napi_value errno_value(napi_env env, int failure)
+{
+	napi_value result = NULL;
+	(void)napi_create_int32(env, failure, &result);
+	return result;
+}
+
+static void end(struct watch *w)
+{
+	w->closed = 1;
+	(void)disarm(w);
+	(void)napi_delete_reference(w->env, w->callback);
+	(void)napi_async_destroy(w->env, w->context);
+	uv_close(&w->any, on_closed);
+}
+
+/* The handle for JavaScript; one that could not be wired is closed. */
+static napi_value handle_value(napi_env env, struct watch *w, int failure)
+{
+	napi_value result = NULL;
+	if (failure == 0 && napi_create_external(env, w, on_collected, NULL, &result) != napi_ok)
+		failure = -ENOMEM;
+	if (failure == 0) {
+		w->holders++;
+		return result;
+	}
+	end(w);
+	return errno_value(env, failure);
+}
+
 /*
  * watch(fd, callback, writable): an opaque handle, or -errno. The callback gets 0, or a negative errno, each time fd can be read or was
  * hung up; with writable, each time it can be written.
@@ -80,67 +158,95 @@ static void on_collected(napi_env env, void *data, void *hint)
 napi_value sys_watch(napi_env env, napi_callback_info info)
 {
 	size_t count = 3;
-	napi_value argument[3], result = NULL, name;
+	napi_value argument[3];
 	int32_t fd = -1;
 	bool writable = false;
 	uv_loop_t *loop = NULL;
-	int failure = -EINVAL;
-	struct watch *w = NULL;
 	if (napi_get_cb_info(env, info, &count, argument, NULL, NULL) != napi_ok || count < 2 ||
 	    napi_get_value_int32(env, argument[0], &fd) != napi_ok ||
 	    (count > 2 && napi_get_value_bool(env, argument[2], &writable) != napi_ok) || napi_get_uv_event_loop(env, &loop) != napi_ok)
-		goto refuse;
-	w = calloc(1, sizeof(*w));
-	if (w == NULL) {
-		failure = -ENOMEM;
-		goto refuse;
-	}
-	w->env = env;
-	w->holders = 1;
-	if ((failure = uv_poll_init(loop, &w->poll, fd)) != 0) {
+		return errno_value(env, -EINVAL);
+	struct watch *w = new_watch(env);
+	if (w == NULL)
+		return errno_value(env, -ENOMEM);
+	int failure = uv_poll_init(loop, &w->poll, fd);
+	if (failure != 0) {
 		free(w);
-		goto refuse;
+		return errno_value(env, failure);
 	}
-	w->poll.data = w;
-	if (napi_create_reference(env, argument[1], 1, &w->callback) != napi_ok ||
-	    napi_create_string_utf8(env, "conmon:watch", NAPI_AUTO_LENGTH, &name) != napi_ok ||
-	    napi_async_init(env, NULL, name, &w->context) != napi_ok || napi_add_async_cleanup_hook(env, on_teardown, w, &w->teardown) != napi_ok || (failure = uv_poll_start(&w->poll, writable ? UV_WRITABLE : UV_READABLE | UV_DISCONNECT, on_ready)) != 0) {
-		uv_close((uv_handle_t *)&w->poll, on_closed);
-		goto refuse;
-	}
-	if (napi_create_external(env, w, on_collected, NULL, &result) != napi_ok) {
-		failure = -ENOMEM;
-		uv_close((uv_handle_t *)&w->poll, on_closed);
-		goto refuse;
-	}
-	w->holders++;
-	return result;
-refuse:
-	napi_create_int32(env, failure == 0 ? -EINVAL : failure, &result);
-	return result;
+	w->wanted = writable ? UV_WRITABLE : UV_READABLE | UV_DISCONNECT;
+	failure = wire(env, w, argument[1]);
+	return handle_value(env, w, failure == 0 ? arm(w) : failure);
+}
+
+/* watchWaits(callback): an opaque handle, or -errno. The callback gets 0 each time before the loop waits, once the handle is armed. */
+napi_value sys_watch_waits(napi_env env, napi_callback_info info)
+{
+	size_t count = 1;
+	napi_value argument[1];
+	uv_loop_t *loop = NULL;
+	if (napi_get_cb_info(env, info, &count, argument, NULL, NULL) != napi_ok || count < 1 || napi_get_uv_event_loop(env, &loop) != napi_ok)
+		return errno_value(env, -EINVAL);
+	struct watch *w = new_watch(env);
+	if (w == NULL)
+		return errno_value(env, -ENOMEM);
+	(void)uv_prepare_init(loop, &w->prepare); /* cannot fail */
+	return handle_value(env, w, wire(env, w, argument[0]));
+}
+
+/* The handle that is the first argument; NULL when there is none. */
+static struct watch *arg_watch(napi_env env, napi_callback_info info)
+{
+	size_t count = 1;
+	napi_value argument[1];
+	napi_valuetype type;
+	void *data = NULL;
+	if (napi_get_cb_info(env, info, &count, argument, NULL, NULL) != napi_ok || count != 1 || napi_typeof(env, argument[0], &type) != napi_ok ||
+	    type != napi_external || napi_get_value_external(env, argument[0], &data) != napi_ok)
+		return NULL;
+	return data;
+}
+
+/* arm(handle): it calls again. An error of a watched fd's is its owner's. */
+napi_value sys_arm(napi_env env, napi_callback_info info)
+{
+	struct watch *w = arg_watch(env, info);
+	return errno_value(env, w == NULL || w->closed ? -EINVAL : arm(w));
+}
+
+/* disarm(handle): it calls no more until it is armed; an fd leaves the loop's epoll at once. */
+napi_value sys_disarm(napi_env env, napi_callback_info info)
+{
+	struct watch *w = arg_watch(env, info);
+	return errno_value(env, w == NULL || w->closed ? -EINVAL : disarm(w));
+}
+
+/* loopFd(): what becomes readable when the loop has something to do. The loop's own. */
+napi_value sys_loop_fd(napi_env env, napi_callback_info info)
+{
+	uv_loop_t *loop = NULL;
+	(void)info;
+	return errno_value(env, napi_get_uv_event_loop(env, &loop) == napi_ok ? uv_backend_fd(loop) : -EINVAL);
+}
+
+/* loopTimeout(): milliseconds that the loop would wait now, by its clock, which is brought up to date; -1 = for ever. */
+napi_value sys_loop_timeout(napi_env env, napi_callback_info info)
+{
+	uv_loop_t *loop = NULL;
+	(void)info;
+	if (napi_get_uv_event_loop(env, &loop) != napi_ok)
+		return errno_value(env, 0);
+	uv_update_time(loop);
+	return errno_value(env, uv_backend_timeout(loop));
 }
 
 /* unwatch(handle): once a handle; the fd stays the caller's to close, after this. */
 napi_value sys_unwatch(napi_env env, napi_callback_info info)
 {
-	size_t count = 1;
-	napi_value argument[1], result = NULL;
-	napi_valuetype type;
-	void *data = NULL;
-	if (napi_get_cb_info(env, info, &count, argument, NULL, NULL) == napi_ok && count == 1 &&
-	    napi_typeof(env, argument[0], &type) == napi_ok && type == napi_external &&
-	    napi_get_value_external(env, argument[0], &data) == napi_ok) {
-		struct watch *w = data;
-		if (!w->closed) {
-			w->closed = 1;
-			(void)uv_poll_stop(&w->poll);
-			(void)napi_delete_reference(env, w->callback);
-			(void)napi_async_destroy(env, w->context);
-			uv_close((uv_handle_t *)&w->poll, on_closed);
-		}
-		napi_create_int32(env, 0, &result);
-		return result;
-	}
-	napi_create_int32(env, -EINVAL, &result);
-	return result;
+	struct watch *w = arg_watch(env, info);
+	if (w == NULL)
+		return errno_value(env, -EINVAL);
+	if (!w->closed)
+		end(w);
+	return errno_value(env, 0);
 }

@@ -4,4 +4,9 @@
 
 napi_value sys_watch(napi_env env, napi_callback_info info);
 napi_value sys_unwatch(napi_env env, napi_callback_info info);
+napi_value sys_watch_waits(napi_env env, napi_callback_info info);
+napi_value sys_arm(napi_env env, napi_callback_info info);
+napi_value sys_disarm(napi_env env, napi_callback_info info);
+napi_value sys_loop_fd(napi_env env, napi_callback_info info);
+napi_value sys_loop_timeout(napi_env env, napi_callback_info info);
 napi_value sys_fsync_later(napi_env env, napi_callback_info info);

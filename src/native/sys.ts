@@ -11,7 +11,7 @@ import { libexecDir } from './libexec.ts';
 /** A successful result (>= 0) or a negative errno. */
 export type SysResult = number;
 
-/** A watched fd; opaque. */
+/** A watched fd, or watched waits; opaque. */
 export type Watch = { readonly watch: unique symbol };
 
 /** How {@link Sys.spawn} starts a process. All buffers belong to the caller and are not kept. */
@@ -196,6 +196,22 @@ export interface Sys {
   watch(fd: number, onReady: (status: number) => void, writable?: boolean): Watch | SysResult;
   /** Ends a watch, once; before the fd is closed. */
   unwatch(watch: Watch): SysResult;
+  /**
+   * Calls `onWait` from this thread's event loop each time before it waits, once the handle is armed.
+   * @returns a handle for {@link arm}, {@link disarm} and {@link unwatch}, or a negative errno.
+   */
+  watchWaits(onWait: () => void): Watch | SysResult;
+  /** A watch calls again. Of an fd that something else watches meanwhile: EEXIST. */
+  arm(watch: Watch): SysResult;
+  /** A watch calls no more until it is armed. An fd leaves the event loop's epoll at once. */
+  disarm(watch: Watch): SysResult;
+  /** uv_backend_fd: readable when this thread's event loop has something to do that is not a timer's. The loop's own. */
+  loopFd(): SysResult;
+  /**
+   * uv_backend_timeout: how many ms this thread's event loop would wait now, -1 = for ever, 0 also when it has something else to
+   * do first. Brings the loop's clock up to date, by which its timers go.
+   */
+  loopTimeout(): SysResult;
   /**
    * fsync(2) on a thread of its own; `onDone` is called from this thread's event loop, once, with 0 or a negative errno. `fd` must stay
    * open until then. @returns 0, or a negative errno when there is no thread for it.

@@ -21,11 +21,12 @@ t.test('an error in the callback is an uncaught one, not one that a later call t
   t.equal(stderr, '');
 });
 
-t.test('a thread may end with a watch open', async (t) => {
+t.test('a thread may end with watches open, of an fd and of waits', async (t) => {
   const worker = `process.dlopen(module, ${JSON.stringify(join(libexecDir, 'sys.node'))});
     const fds = new Int32Array(2);
     module.exports.pipe2(fds, 0);
     module.exports.watch(fds[0], () => {});
+    module.exports.arm(module.exports.watchWaits(() => {}));
     process.exit(0);`;
   const code = `import { Worker } from 'node:worker_threads';
     new Worker(${JSON.stringify(worker)}, { eval: true, execArgv: [] }).on('exit', () => sys.exitNow(0));`;
