@@ -9,6 +9,7 @@ import { type Kernel, loadKernel } from '../src/kernel/kernel.ts';
 import { createDriver } from '../src/log/drivers.ts';
 import type { SyncFile } from '../src/log/file-sink.ts';
 import { Pump, UNSTALLED_BYTES } from '../src/log/pump.ts';
+import { nowMs } from '../src/native/clock.ts';
 import { giveMemoryBack } from '../src/native/garbage.ts';
 import { buildId, checkBuild } from '../src/native/libexec.ts';
 import { forgetPages, Rest } from '../src/native/rest.ts';
@@ -89,7 +90,7 @@ export function* logSteps(
     onReopened: () => line.tell({ kind: 'reopened' }),
     nextMessage: () => line.next(),
     ...(giveBack && {
-      rest: new Rest(() => performance.now()),
+      rest: new Rest(nowMs),
       onRest: () => {
         if (producer.idle) forgetPages(sys, bytes, RING_OFFSET, RING_OFFSET + geometry.capacityBytes);
         giveBack();

@@ -1,6 +1,6 @@
 /**
  * The beginning of CRI records: `2026-11-23T18:00:00.123456789+01:00 stdout F `. One clock read a batch; all but the
- * nanoseconds is kept from one second to the next, and the local offset within a quarter of an hour, since every zone's
+ * seconds is kept from one minute to the next, and the local offset within a quarter of an hour, since every zone's
  * offset changes at a multiple of 15 minutes UTC (tz database). Runs on the log thread; no allocation a batch.
  */
 
@@ -27,11 +27,11 @@ export class Timestamp {
   readonly #sys: Sys;
   readonly #offsetAt: OffsetAt;
   readonly #now = new Float64Array(2);
-  /** What records of the current second begin with; the fraction's digits are replaced each time. */
+  /** What records of the current minute begin with; the seconds' digits are replaced each time. */
   readonly #stdout = begun(STDOUT);
   readonly #stderr = begun(STDERR);
-  #second = -1;
-  #minute = Number.NaN;
+  /** The second that the minute began with. */
+  #minuteAt = Number.NEGATIVE_INFINITY;
   #quarter = Number.NaN;
   #offsetMinutes = 0;
 
@@ -44,10 +44,15 @@ export class Timestamp {
   write(memory: Uint8Array, at: number, stream: Stream): void {
     this.#sys.clockGettime(CLOCK_REALTIME, this.#now);
     const second = this.#now[0] ?? 0;
-    if (second !== this.#second) this.#enter(second);
+    if (second - this.#minuteAt < 0 || second - this.#minuteAt >= 60) this.#enterMinute(second);
     // Whole numbers throughout: V8's interpreter puts every other one into memory of its own.
     let rest = (this.#now[1] ?? 0) | 0;
     const text = stream === STDOUT ? this.#stdout : this.#stderr;
+    // Each time: what a line does once a second V8 compiles anew for, some time after the container's start.
+    const seconds = (second - this.#minuteAt) | 0;
+    const ones = seconds % 10;
+    text[SECONDS_AT] = ZERO + (seconds - ones) / 10;
+    text[SECONDS_AT + 1] = ZERO + ones;
     for (let digit = FRACTION_AT + 8; digit >= FRACTION_AT; digit--) {
       const last = rest % 10;
       text[digit] = ZERO + last;
@@ -56,20 +61,10 @@ export class Timestamp {
     memory.set(text, at);
   }
 
-  /** Writes all but the fraction. Within a minute that is two digits: all of it takes 0.1 ms, in the middle of somebody's line. */
-  #enter(second: number): void {
-    this.#second = second;
+  /** Writes all but the seconds and their fraction: it takes 0.1 ms, in the middle of somebody's line. */
+  #enterMinute(second: number): void {
     const minute = Math.floor(second / 60);
-    if (minute !== this.#minute) this.#enterMinute(minute);
-    const seconds = second - minute * 60;
-    const tens = Math.floor(seconds / 10);
-    const ones = seconds - tens * 10;
-    this.#stdout[SECONDS_AT] = this.#stderr[SECONDS_AT] = ZERO + tens;
-    this.#stdout[SECONDS_AT + 1] = this.#stderr[SECONDS_AT + 1] = ZERO + ones;
-  }
-
-  #enterMinute(minute: number): void {
-    this.#minute = minute;
+    this.#minuteAt = minute * 60;
     const quarter = Math.floor(minute / QUARTER_MINUTES);
     if (quarter !== this.#quarter) {
       this.#quarter = quarter;
