@@ -113,7 +113,8 @@ export class MainLogs {
   /** What loops have taken of the window that began then. */
   #sinceMs = Number.NEGATIVE_INFINITY;
   #spentMs = 0;
-  #sinceCpuMs = 0;
+  /** What main had had of the CPU when half of what is too much was spent. */
+  #halfCpuMs = 0;
   /** Those of execs are used one after the other (./memories.ts). */
   readonly #kernels = new WeakMap<WebAssembly.Memory, Kernel>();
 
@@ -130,22 +131,33 @@ export class MainLogs {
     const told: ToLogWorker[] = [];
     const line: Line<ToLogWorker, FromLogWorker> = {
       next: () => told.shift(),
-      tell: (message) => owner.heard(message),
+      tell: (message) => {
+        loop.giveWay();
+        owner.heard(message);
+      },
     };
     const syncs = new Syncs(this.#sys);
+    const giveBack = this.#giveBack;
     const steps = this.#code.logSteps(task, line, this.#kernel(task.memory), {
       syncFile: syncs.start,
       turnBytes: TURN_BYTES,
       waits: false,
       diag: owner.diag,
-      ...(this.#giveBack && { giveBack: this.#giveBack }),
+      ...(giveBack && {
+        giveBack: () => {
+          loop.giveWay();
+          giveBack();
+        },
+      }),
     });
     const loop: MainLoop<LogResult> = new MainLoop(this.#sys, steps, {
       onStep: (tookMs, nowMs) => {
         const slow = tookMs > SLOW_STEP_MS;
         if (!this.#spend(tookMs, nowMs) && !slow) return;
         if (slow) this.#diag.debug(`a step of the log's took ${Math.round(tookMs)} ms`);
-        if (isBetweenRecords(task)) owner.onBusy();
+        if (!isBetweenRecords(task)) return;
+        loop.giveWay();
+        owner.onBusy();
       },
       // A journal that does not keep up: a thread may wait for it, which costs a third (src/log/journal-socket.ts).
       onFull: () => owner.onBusy(),
@@ -162,17 +174,24 @@ export class MainLogs {
     };
   }
 
-  /** @returns whether it is too much. */
+  /** @returns whether it is too much. For a line it calls nothing, also where a window begins: what V8 has not seen, it compiles anew for. */
   #spend(tookMs: number, nowMs: number): boolean {
-    if (nowMs - this.#sinceMs > WINDOW_MS) {
-      this.#sinceMs = nowMs;
-      this.#spentMs = 0;
-      this.#sinceCpuMs = cpuMs();
+    const over = nowMs - this.#sinceMs > WINDOW_MS;
+    this.#sinceMs = over ? nowMs : this.#sinceMs;
+    const beforeMs = over ? 0 : this.#spentMs;
+    this.#spentMs = beforeMs + tookMs;
+    return this.#spentMs > this.pacing.busyMs / 2 && this.#isBusy(beforeMs);
+  }
+
+  /** Where many want the CPU, steps last long for others' sake: a thread would only be one more. The second half of too much tells. */
+  #isBusy(beforeMs: number): boolean {
+    const { busyMs } = this.pacing;
+    const first = beforeMs <= busyMs / 2;
+    if (this.#spentMs <= busyMs) {
+      if (first) this.#halfCpuMs = cpuMs();
+      return false;
     }
-    this.#spentMs += tookMs;
-    if (this.#spentMs <= this.pacing.busyMs) return false;
-    // Where many want the CPU, steps last long for others' sake: a thread would only be one more.
-    const busy = cpuMs() - this.#sinceCpuMs >= this.pacing.busyMs / 2;
+    const busy = first || cpuMs() - this.#halfCpuMs >= busyMs / 4;
     if (!busy) this.#sinceMs = Number.NEGATIVE_INFINITY;
     return busy;
   }

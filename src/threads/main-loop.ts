@@ -3,14 +3,27 @@
  * loop, and between two of its steps main hears whatever else has happened. Main thread.
  */
 
+import { nowMs } from '../native/clock.ts';
 import { POLLOUT } from '../native/constants.ts';
 import type { PollRequest, Steps } from '../native/steps.ts';
 import type { Sys, Watch } from '../native/sys.ts';
+import { MainWait } from './main-wait.ts';
 
 /** A wait that is shorter is waited out: a timer takes a millisecond at least, and main can spare less (src/log/pace.ts). */
 const BRIEF_MS = 1;
 /** Steps that do not wait in one turn of the event loop: a read, and what it left unfinished. */
 const STEPS_A_TURN = 4;
+/**
+ * So many lines are heard through the event loop before main waits for the next one by itself: an exec's few do not pay what that
+ * costs when something else comes instead.
+ */
+const LINES_FIRST = 8;
+/** No loop wants to go on later than that, but never. */
+const LONG_MS = 2 ** 30;
+/** Of a wait in libuv's place: a step was taken, and the next wait is here too; nothing was ready; a step was taken, and main is wanted. */
+const LINE = 1;
+const NONE = 0;
+const LEAVE = 2;
 const NOTHING: PollRequest = { set: new Int32Array(0), count: 0, timeoutMs: -1 };
 
 /** @param events a set's second number: events | revents << 16 */
@@ -49,6 +62,12 @@ export class MainLoop<Result> {
   #going: ReturnType<typeof setImmediate> | undefined;
   /** Of main's time, since the step before. */
   #waitedMs = 0;
+  /** When the clock was last looked at, by a step or before a wait. */
+  #seenMs = 0;
+  readonly #mainWait: MainWait;
+  #linesLeft = LINES_FIRST;
+  /** Somebody was told something, or asked for something: main goes on with that. */
+  #mainWanted = false;
   #woken = false;
   #stopped = false;
 
@@ -57,11 +76,13 @@ export class MainLoop<Result> {
     this.#sys = sys;
     this.#steps = steps;
     this.#events = events;
+    this.#mainWait = new MainWait(sys, () => this.#waitHere());
     this.wake();
   }
 
   /** As a ring of the loop's doorbell, which is the first fd of its set, whether it has one or not. */
   wake(): void {
+    this.giveWay();
     if (this.#woken) return;
     this.#woken = true;
     queueMicrotask(() => {
@@ -79,8 +100,14 @@ export class MainLoop<Result> {
     this.#steps.return(undefined as never); // what it holds besides its memory is given back
   }
 
+  /** What a step has called has left main something to do: microtasks, ticks, and what else libuv does not know of. */
+  giveWay(): void {
+    this.#mainWanted = true;
+  }
+
   #release(): void {
     this.#stopped = true;
+    this.#mainWait.close();
     for (const watch of this.#watches.values()) this.#sys.unwatch(watch);
     this.#watches.clear();
     this.#unwatchWritable();
@@ -110,7 +137,7 @@ export class MainLoop<Result> {
   /** @returns whether the loop is still here. */
   #step(): boolean {
     if (this.#writable.length > 0) this.#unwatchWritable();
-    const startMs = performance.now();
+    const startMs = nowMs();
     let next: IteratorResult<PollRequest, Result>;
     try {
       next = this.#steps.next();
@@ -124,10 +151,13 @@ export class MainLoop<Result> {
       return false;
     }
     this.#request = next.value;
-    const nowMs = performance.now();
-    const tookMs = nowMs - startMs + this.#waitedMs;
+    const endMs = nowMs();
+    const { timeoutMs } = next.value;
+    this.#deadlineMs = timeoutMs < 0 ? Number.POSITIVE_INFINITY : endMs + timeoutMs;
+    this.#seenMs = endMs;
+    const tookMs = endMs - startMs + this.#waitedMs;
     this.#waitedMs = 0;
-    this.#events.onStep(tookMs, nowMs);
+    this.#events.onStep(tookMs, endMs);
     return !this.#stopped;
   }
 
@@ -146,9 +176,7 @@ export class MainLoop<Result> {
   }
 
   #wait(): void {
-    const { timeoutMs } = this.#request;
     if (!this.#asBefore() && !this.#watchAll()) return;
-    this.#deadlineMs = timeoutMs < 0 ? Number.POSITIVE_INFINITY : performance.now() + timeoutMs;
     if (this.#deadlineMs < this.#timerAtMs) this.#setTimer();
   }
 
@@ -208,6 +236,59 @@ export class MainLoop<Result> {
     this.#clearMarks();
     this.#mark(this.#waitedFor.indexOf(fd));
     this.#go();
+    if (--this.#linesLeft <= 0 && this.#mayWaitHere()) this.#mainWait.plan();
+  }
+
+  /** Whether it waits for nothing but the fds that are watched, and for longer than a moment. */
+  #mayWaitHere(): boolean {
+    return !this.#stopped && this.#writable.length === 0 && !isBrief(this.#request);
+  }
+
+  /** In libuv's place, as long as nobody but this loop wants main. */
+  #waitHere(): void {
+    this.#linesLeft = LINES_FIRST;
+    if (this.#mayWaitHere() && this.#mainWait.begin()) {
+      this.#mainWanted = false;
+      for (const watch of this.#watches.values()) this.#sys.disarm(watch);
+      this.#seenMs = nowMs();
+      let outcome = this.#stepHere();
+      for (; outcome === LINE || (outcome === NONE && this.#stepLate()); outcome = this.#stepHere())
+        if (outcome === LINE) this.#linesLeft = 1;
+      if (outcome < 0) this.#fail(new Error(`log loop: poll: ${this.#sys.strerror(outcome)}`));
+      for (const [fd, watch] of this.#watches) this.#rearm(fd, watch);
+    }
+    this.#mainWait.end();
+    if (this.#stopped) return;
+    if (isBrief(this.#request)) this.#going ??= setImmediate(() => this.#look());
+    else this.#wait();
+  }
+
+  /**
+   * Waits for something to be ready and takes a step. A function of its own, which does nothing rare: V8 compiles it as it does
+   * others, and need not compile it again, for which lines would wait, when something else happens.
+   * @returns {@link LINE}, {@link NONE}, {@link LEAVE}, or a negative errno.
+   */
+  #stepHere(): number {
+    const left = this.#deadlineMs - this.#seenMs;
+    const ready = this.#mainWait.poll(this.#request, left < LONG_MS ? Math.max(Math.ceil(left), 0) : -1);
+    if (ready <= 0) return ready;
+    return this.#step() && this.#staysHere() ? LINE : LEAVE;
+  }
+
+  /** Nothing was ready: its time may be over, or a signal has ended the wait. @returns whether it goes on waiting here. */
+  #stepLate(): boolean {
+    if (this.#mainWait.late) return false;
+    this.#seenMs = nowMs();
+    return this.#seenMs < this.#deadlineMs || (this.#step() && this.#staysHere());
+  }
+
+  #staysHere(): boolean {
+    return !this.#mainWait.wanted && !this.#mainWanted && this.#mayWaitHere() && this.#asBefore();
+  }
+
+  #rearm(fd: number, watch: Watch): void {
+    const result = this.#sys.arm(watch);
+    if (result < 0) this.#fail(new Error(`log loop: fd ${fd} cannot be watched: ${this.#sys.strerror(result)}`));
   }
 
   /** poll(2) would have written all answers; a loop need not (src/log/pump.ts). */
@@ -228,13 +309,13 @@ export class MainLoop<Result> {
   #setTimer(): void {
     clearTimeout(this.#timer);
     this.#timerAtMs = this.#deadlineMs;
-    this.#timer = setTimeout(() => this.#fired(), Math.ceil(this.#deadlineMs - performance.now()));
+    this.#timer = setTimeout(() => this.#fired(), Math.ceil(this.#deadlineMs - nowMs()));
   }
 
   #fired(): void {
     this.#timerAtMs = Number.POSITIVE_INFINITY;
     if (isBrief(this.#request) || this.#deadlineMs === Number.POSITIVE_INFINITY) return;
-    if (this.#deadlineMs > performance.now()) {
+    if (this.#deadlineMs > nowMs()) {
       this.#setTimer();
       return;
     }
