@@ -49,6 +49,8 @@ export class RingProducer {
   alone = false;
   /** Position of the next record. The producer's own copy of Word.tail. */
   #tail: number;
+  /** Payload bytes of the last record. */
+  #lastBytes = 0;
   /** Payload bytes of the claim in progress; 0 = none. */
   #claimed = 0;
   /** Bytes at the lap's end that the claim in progress has skipped. */
@@ -141,13 +143,15 @@ export class RingProducer {
   /**
    * Goes back to the ring's start if all who read have read everything: memory beyond the longest record is then never
    * touched. Whoever else reads sleeps meanwhile, and passes the padding at once: padding that was held would count as
-   * unread. The log thread's cursor must pass it before the next claim. {@link alone} tells of others.
+   * unread. Amid a flood it goes on, round the ring: what one CPU still reads another one would write to.
+   * The log thread's cursor must pass the padding before the next claim. {@link alone} tells of others.
    * @returns whether the next claim is at the ring's start.
    */
   tryRewind(): boolean {
     const idle = this.#usedBytes() === 0;
     this.alone = Atomics.load(this.#words, OTHER_STATE) === ConsumerState.absent;
-    if (!idle || !(this.alone || this.#mover?.tryTake() === true)) return false;
+    if (!idle) return false;
+    if (!this.alone && (this.#lastBytes > REWIND_BYTES || this.#mover?.tryTake() !== true)) return false;
     const index = this.#tail & (this.#capacity - 1);
     if (index !== 0) this.#pad(index, this.#capacity - index);
     if (!this.alone) {
@@ -175,6 +179,7 @@ export class RingProducer {
     this.#lapRest = 0;
     const header = (RING_OFFSET + (this.#tail & (this.#capacity - 1))) >> 2;
     this.#words[header] = usedBytes;
+    this.#lastBytes = usedBytes;
     this.#words[header + 1] = stream << STREAM_SHIFT;
     this.#publish(recordBytes(usedBytes));
     if (!quietly) this.wake();

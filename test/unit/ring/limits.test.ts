@@ -176,6 +176,14 @@ t.test('with clients that sleep the ring goes back too, and they pass the paddin
   const client = rig.consumer(1);
   t.same(rig.take(client), pattern(40, 2));
   t.equal(client.backlogBytes, 0);
+  rig.take(log);
+  producer.tryClaim(REWIND_BYTES + 1, REWIND_BYTES + 1);
+  producer.commit(REWIND_BYTES + 1, 2);
+  rig.take(log);
+  rig.take(client);
+  baton.offer([7]);
+  t.equal(producer.tryRewind(), false, 'a flood goes on round the ring');
+  t.equal(baton.offered, true);
 });
 
 t.test('a ring whose lap ends soon after a page is not claimed from that way', async (t) => {
