@@ -58,9 +58,9 @@ class Rig {
     return made;
   }
 
-  run(steps: Steps<string>, onStep?: () => void, withSys = this.sys): MainLoop<string> {
+  run(steps: Steps<string>, onStep?: (tookMs: number) => void, withSys = this.sys): MainLoop<string> {
     const loop = new MainLoop(withSys, steps, {
-      onStep: () => onStep?.(),
+      onStep: (tookMs) => onStep?.(tookMs),
       onFull: () => this.fulls++,
       onEnd: (result, error) => this.ends.push(error ?? result),
     });
@@ -282,6 +282,34 @@ t.test('a loop’s own time limit holds there', async (t) => {
   t.same(rig.ends, ['over']);
   t.ok(performance.now() - startMs >= 50);
   t.ok(rig.waits > 0);
+});
+
+t.test('a moment’s pause is waited out as ever, and is main’s time', async (t) => {
+  const rig = new Rig(t);
+  const a = rig.pipe();
+  const paused: number[] = [];
+  let pausing = false;
+  function* steps(): Steps<string> {
+    const request = { set: Int32Array.of(a.readFd, POLLIN), count: 1, timeoutMs: -1 };
+    for (let i = 0; i < 20; i++) {
+      yield request;
+      take(a);
+      if (i < 19) rig.say(a);
+    }
+    request.timeoutMs = 0.9;
+    yield request;
+    pausing = true;
+    yield request;
+    return 'end';
+  }
+  rig.run(steps(), (tookMs) => {
+    if (pausing) paused.push(tookMs);
+  });
+  rig.say(a);
+  await rig.shell(rig.pipe(), 'sleep 0.2');
+  t.same(rig.ends, ['end']);
+  t.ok(rig.waits > 0);
+  t.ok((paused[0] ?? 0) >= 0.9, `${paused[0]} ms`);
 });
 
 t.test('a flood keeps neither timers nor signals from main', async (t) => {
