@@ -64,7 +64,7 @@
 #define MAX_MAPPED_FDS 256
 /* Of one sendmmsg; its arrays are on the stack, 25 KiB. */
 #define MAX_MESSAGES 128
-/* As many as one message may have, IOV_MAX. */
+#define MAX_PARTS 8
 #define MAX_MESSAGE_PARTS 1024
 
 /* The arguments of one call. `bad` is set when one has the wrong type: the call then answers -EINVAL and does nothing. */
@@ -1025,7 +1025,7 @@ static napi_value sys_sendmmsg(napi_env env, napi_callback_info info)
 	int fd = arg_int(&a, 0);
 	struct bytes b = arg_bytes(&a, 1), table = arg_bytes(&a, 2);
 	int per_message = arg_int(&a, 3), count = arg_int(&a, 4), flags = arg_int(&a, 5);
-	REFUSE_IF(env, a.bad || per_message < 1 || per_message > MAX_MESSAGE_PARTS || count < 1 || count > MAX_MESSAGES);
+	REFUSE_IF(env, a.bad || per_message < 1 || per_message > MAX_PARTS || count < 1 || count > MAX_MESSAGES);
 	size_t part_count = (size_t)per_message * (size_t)count;
 	REFUSE_IF(env, part_count > MAX_MESSAGE_PARTS || table.length < part_count * 2 * sizeof(uint32_t));
 	struct iovec parts[MAX_MESSAGE_PARTS];

@@ -1,6 +1,6 @@
 /**
  * The connection to journald: an AF_UNIX datagram socket that waits for a moment only, or not at all. It sends messages that lie in parts in
- * the shared memory, many in one datagram; what no datagram holds goes as a sealed file in memory. Runs on the log thread; no libsystemd.
+ * the shared memory, many with one call; what no datagram holds goes as a sealed file in memory. Runs on the log thread; no libsystemd.
  * Source: systemd's JOURNAL_NATIVE_PROTOCOL, sd_journal_sendv.
  */
 
@@ -58,13 +58,13 @@ export class JournalSocket {
   }
 
   /**
-   * Sends one datagram of `parts` parts; `table` has an offset into `memory` and a length for each.
-   * @returns 1 or a negative errno.
+   * Sends messages of `partsEach` parts; `table` has an offset into `memory` and a length for each.
+   * @returns how many were sent, at least one, or a negative errno.
    */
-  send(memory: Uint8Array, table: Uint32Array, parts: number): number {
-    const sent = this.#sys.sendmmsg(this.#fd, memory, table, parts, 1, this.#flags);
+  send(memory: Uint8Array, table: Uint32Array, partsEach: number, count: number): number {
+    const sent = this.#sys.sendmmsg(this.#fd, memory, table, partsEach, count, this.#flags);
     // ENOBUFS is what AF_UNIX says of one that is larger than the socket's buffer may be.
-    return sent === EMSGSIZE || sent === ENOBUFS ? this.#sendFile(memory, table, parts) : sent;
+    return sent === EMSGSIZE || sent === ENOBUFS ? this.#sendFile(memory, table, partsEach) : sent;
   }
 
   close(): void {
@@ -72,12 +72,12 @@ export class JournalSocket {
     this.#fd = -1;
   }
 
-  /** Sends it as a file that nobody can change any longer. @returns 1 or a negative errno. */
-  #sendFile(memory: Uint8Array, table: Uint32Array, parts: number): number {
+  /** Sends the first message of `table` as a file that nobody can change any longer. @returns 1 or a negative errno. */
+  #sendFile(memory: Uint8Array, table: Uint32Array, partsEach: number): number {
     const file = this.#sys.memfdCreate('conmon-journal', MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (file < 0) return file;
     let result = 0;
-    for (let part = 0; part < parts && result >= 0; part++)
+    for (let part = 0; part < partsEach && result >= 0; part++)
       result = this.#writeAll(file, memory, table[PAIR * part] ?? 0, table[PAIR * part + 1] ?? 0);
     if (result >= 0) result = this.#sys.fcntl(file, F_ADD_SEALS, F_SEAL_ALL);
     if (result >= 0) result = this.#sys.sendmsg(this.#fd, NO_BYTES, 0, 0, Int32Array.of(file), this.#flags);

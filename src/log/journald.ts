@@ -1,5 +1,5 @@
 /**
- * The journald driver: one message a line, straight from the ring to journald's socket, many in one datagram. Runs on
+ * The journald driver: one message a line, straight from the ring to journald's socket, many with one system call. Runs on
  * the log thread. A line that a batch leaves unfinished is held, at most 48 KiB of it, until its newline or the stream's
  * end comes; a prompt is not sent before, since entries of a letter each are no use to anybody. It never waits.
  */
@@ -18,15 +18,8 @@ import type { Loss } from './loss.ts';
 
 /** Longest content of one message; a longer line is split (contract section 6; C splits at 8 KiB). */
 export const LINE_MAX_BYTES = 48 * 1024;
-/** Lines that are prepared at once: five parts each are fewer than the 1024 that one message may have. */
+/** Messages of one sendmmsg. */
 const BATCH_MOST = 128;
-/**
- * Lines go together in one datagram up to so many bytes: by default ten datagrams fill journald's socket, however short they are, and each
- * place in it that becomes free is a wake-up (docs/adr/0015-journald-without-libsystemd.md).
- */
-const DATAGRAM_BYTES = 32 * 1024;
-/** What stands between two entries of one datagram: an empty line. */
-const SEPARATOR = Buffer.from('\n');
 /** After a full socket: journald takes them one by one, and what was prepared for nothing costs too. */
 const BATCH_LEAST = 8;
 /** How long a journald that takes nothing may hold the container back before records are dropped. */
@@ -141,7 +134,6 @@ export class Journald implements LogDriver {
       return at - bytes.length;
     };
     const fields = commonFields(target);
-    place(SEPARATOR); // right before the fields: who wants it in front of them takes a byte more
     this.#fields = { offset: place(fields), length: fields.length };
     this.#wholeEnd = place(WHOLE_END);
     this.#partialEnd = place(target.tellPartial ? PARTIAL_END : WHOLE_END);
@@ -377,35 +369,17 @@ export class Journald implements LogDriver {
     let sent = 0;
     while (sent < this.#count) {
       const rest = sent === 0 ? this.#table : this.#table.subarray(2 * PARTS * sent);
-      const entries = this.#join(rest, this.#count - sent);
-      const result = this.#socket.send(this.#bytes, rest, PARTS * entries);
+      const result = this.#socket.send(this.#bytes, rest, PARTS, this.#count - sent);
       counters.writes++;
       if (result < 0) {
         if (sent > 0) this.#progressed(sent);
         this.#fail(result);
         return sent;
       }
-      sent += entries;
+      sent += result;
     }
     this.#progressed(sent);
     return sent;
-  }
-
-  /**
-   * Makes one datagram of the first messages of `table`, of which there are `most`: an empty line in front of each but the first one,
-   * as journald reads it. @returns how many there are in it, at least one.
-   */
-  #join(table: Uint32Array, most: number): number {
-    let entries = 0;
-    for (let bytes = 0; entries < most; entries++) {
-      const at = 2 * PARTS * entries;
-      for (let part = 1; part < 2 * PARTS; part += 2) bytes += table[at + part] ?? 0;
-      if (entries > 0 && bytes > DATAGRAM_BYTES) break;
-      const separator = entries > 0 ? SEPARATOR.length : 0;
-      table[at] = this.#fields.offset - separator;
-      table[at + 1] = this.#fields.length + separator;
-    }
-    return entries;
   }
 
   #progressed(sent: number): void {

@@ -135,7 +135,7 @@ export interface Sys {
   /** sendmsg(2) with `fds` as SCM_RIGHTS (at most 253, usually none). */
   sendmsg(fd: number, bytes: Uint8Array, offset: number, length: number, fds: Int32Array, flags: number): SysResult;
   /**
-   * sendmmsg(2) of `messages` messages of `partsPerMessage` parts each (at most 1024 in all); `parts` has an offset into `bytes` and a
+   * sendmmsg(2) of `messages` messages of `partsPerMessage` parts (at most 8) each; `parts` has an offset into `bytes` and a
    * length for every one. At most 128 messages and 1024 parts.
    * @returns how many messages were sent; an error only when it was the first one's.
    */

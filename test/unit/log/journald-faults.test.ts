@@ -9,16 +9,13 @@ function numbered(from: number, count: number): string {
   return Array.from({ length: count }, (_, i) => `${from + i}\n`).join('');
 }
 
-/** With it three lines fill a datagram, and a few dozen the socket. */
-const BULKY = { target: { labels: [`BULKY=${'b'.repeat(9000)}`] } };
-
 /** The numbers that arrived. */
 function numbers(rig: JournaldRig): number[] {
   return rig.lines.filter((line) => /^6\|\d+\n$/.test(line)).map((line) => Number(line.slice(2)));
 }
 
 t.test('a full socket stalls it, nothing is lost, and it goes on where it stopped', async (t) => {
-  const rig = new JournaldRig(t, BULKY);
+  const rig = new JournaldRig(t);
   const text = numbered(0, 1000);
   let stalls = 0;
   while (!rig.offer(text)) {
@@ -41,7 +38,7 @@ t.test('a full socket stalls it, nothing is lost, and it goes on where it stoppe
 });
 
 t.test('a journal that takes nothing is waited for, but not for ever', async (t) => {
-  const rig = new JournaldRig(t, BULKY);
+  const rig = new JournaldRig(t);
   const text = numbered(0, 1000);
   t.equal(rig.offer(text), false);
   rig.nowMs += PATIENCE_MS - 1;
@@ -153,7 +150,7 @@ t.test('a held line that cannot be sent at the end is counted', async (t) => {
 });
 
 t.test('a driver that takes over goes on amid a batch, and with a held line', async (t) => {
-  const rig = new JournaldRig(t, BULKY);
+  const rig = new JournaldRig(t);
   rig.print('<2>be', STDERR);
   const text = numbered(0, 500);
   t.equal(rig.offer(text), false);
@@ -183,7 +180,7 @@ t.test('a driver that takes over a failure tries at once and tells what was lost
 });
 
 t.test('the message about a loss that finds the socket full is sent later, once', async (t) => {
-  const rig = new JournaldRig(t, BULKY);
+  const rig = new JournaldRig(t);
   const text = numbered(0, 100);
   t.equal(rig.offer(text), false);
   rig.driver.shed();

