@@ -148,19 +148,20 @@ export function receiveConsole(session: Session): State {
 export function serveClients(session: Session): State {
   const { attachFiles } = session.parts;
   if (attachFiles === undefined || session.output === undefined) return session.state;
-  if (startAttach(session, session.output, attachFiles)) return session.state;
-  if (turnAway(session, attachFiles.listenFd)) return awaitClient(session);
+  const served = startAttach(session, session.output, attachFiles);
+  if (served === 'yes') return session.state;
+  if (turnAway(session, attachFiles.listenFd, served === 'never')) return awaitClient(session);
   session.postLater(TURN_AWAY_PAUSE_SECONDS, { type: 'clientsGone' }); // no fds left: we would be told of them without end
   return session.state;
 }
 
-/** @returns false when nobody will serve them: with no fds or memory left, the container still goes on. */
-function startAttach(session: Session, output: Output, attachFiles: AttachFiles): boolean {
+/** Whether somebody serves them: with no threads, fds or memory left now, the container still goes on. */
+function startAttach(session: Session, output: Output, attachFiles: AttachFiles): 'yes' | 'not now' | 'never' {
   try {
-    return output.startAttach(attachFiles, () => session.post({ type: 'clientsGone' }));
+    return output.startAttach(attachFiles, () => session.post({ type: 'clientsGone' })) ? 'yes' : 'never';
   } catch (error) {
     session.parts.diag.error(`attach: ${errorText(error)}`);
-    return false;
+    return 'not now';
   }
 }
 

@@ -116,6 +116,8 @@ export class Session {
   console: ConsoleSocket | undefined;
   /** Attach clients that nobody could serve. */
   turnedAway = 0;
+  /** Nobody can serve attach clients any longer. */
+  turnsAway = false;
   /** Watches the attach socket for the next client; undefined when there is no socket (any longer). */
   awaitClient: (() => void) | undefined;
   /** Ends the watches of ctl, winsz and the attach socket; undefined when there are none (any longer). */

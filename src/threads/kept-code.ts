@@ -49,15 +49,15 @@ export class KeptCode {
     const code = `{const{parentPort,workerData}=require('node:worker_threads'),own={exports:{}};
 (${this.#text})(own,own.exports,require,${names});
 parentPort.postMessage(own.exports(workerData));}`;
+    const worker = new Worker(code, {
+      eval: true,
+      workerData: task,
+      transferList: [...transfer],
+      trackUnmanagedFds: false,
+      resourceLimits: limits,
+      env: { [BUILD_VARIABLE]: buildId },
+    });
     return new Promise((resolve, reject) => {
-      const worker = new Worker(code, {
-        eval: true,
-        workerData: task,
-        transferList: [...transfer],
-        trackUnmanagedFds: false,
-        resourceLimits: limits,
-        env: { [BUILD_VARIABLE]: buildId },
-      });
       worker.once('message', resolve);
       worker.once('error', reject);
       worker.once('exit', (status) => reject(new ConmonError('WORKER', `its thread ended with ${status}`)));

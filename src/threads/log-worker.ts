@@ -48,10 +48,10 @@ const CAPACITY_BYTES = 1 << 22;
 const OUTPUT_BYTES = 5 << 18;
 /** Output areas of one file: stdout's and stderr's. */
 const OUTPUTS_A_TARGET = 2;
-/** Deaths after which the worker is not started again, unless the last one had lived for a while. */
+/** Deaths, each within so long of the one before, after which the worker is not started again. */
 const DEATHS_MAX = 3;
 const STEADY_MS = 60_000;
-/** A thread for a flood that could not be started, for want of fds, is not asked for again before. */
+/** A thread for a flood that could not be started, for want of fds or threads, is not asked for again before. */
 const NO_THREAD_MS = 1000;
 
 export interface LogWorkerPlan {
@@ -90,7 +90,8 @@ export class LogWorker {
   /** What the thread was told; one that takes over is told again. */
   readonly #told: ToLogWorker[] = [];
   #deaths = 0;
-  #startedMs = 0;
+  /** On performance.now()'s clock. */
+  #diedMs = Number.NEGATIVE_INFINITY;
   /** On performance.now()'s clock: main keeps the loop until then, whatever comes. */
   #onMainUntilMs = 0;
   /** Somebody is attached, or about to be. */
@@ -273,7 +274,6 @@ export class LogWorker {
   /** It is told what its predecessors were told. */
   #begun(place: Place): void {
     this.#place = place;
-    this.#startedMs = performance.now();
     for (const message of this.#told) place.tell(message);
   }
 
@@ -332,7 +332,8 @@ export class LogWorker {
   /** What has died on a thread goes on here, where it can, and the other way round. */
   #died(error: unknown): void {
     const nowMs = performance.now();
-    if (nowMs - this.#startedMs > STEADY_MS) this.#deaths = 0;
+    if (nowMs - this.#diedMs > STEADY_MS) this.#deaths = 0;
+    this.#diedMs = nowMs;
     this.#deaths++;
     this.#diag.error(`log worker died (${this.#deaths} of ${DEATHS_MAX}): ${errorText(error)}`);
     const wasOnMain = this.#place?.kind === 'main';

@@ -4,10 +4,9 @@
  * 12 ms and 1 MiB (docs/dependencies.md).
  */
 
-import { EventEmitter } from 'node:events';
 import { join } from 'node:path';
 import type { MessagePort } from 'node:worker_threads';
-import type { Piscina } from 'piscina';
+import type { Piscina, TaskQueue } from 'piscina';
 import { BUILD_VARIABLE, buildId, libexecDir } from '../native/libexec.ts';
 import type { PortTask } from '../proto/line.ts';
 import type { Role } from '../proto/shared-messages.ts';
@@ -42,7 +41,10 @@ export interface Pool {
   readonly mainLogs?: MainLogs;
   /** From now on attach loops can be run also when conmon has been replaced; absent: they cannot. */
   keepAttach?(): void;
-  /** A log loop has nothing to do before it is told something; it may begin to run only then. */
+  /**
+   * A log loop has nothing to do before it is told something; it may begin to run only then. Throws when no thread can be
+   * had: it may be asked again.
+   */
   run<Task extends { readonly memory: WebAssembly.Memory }, ToLoop, FromLoop, Result>(
     role: Role,
     task: Task,
@@ -66,16 +68,59 @@ export function loadPiscina(): typeof import('piscina') {
   return createRequire(join(libexecDir, 'threads.cjs'))('./piscina.cjs') as typeof import('piscina');
 }
 
-/** How Piscina is told that a task is not wanted any longer, and why not. */
-interface Pending {
-  readonly signal: EventEmitter;
-  failure: unknown;
+type QueuedTask = Parameters<TaskQueue['push']>[0];
+
+/**
+ * Tasks whose thread is not there yet, oldest first. One whose thread could not be had must be taken out: Piscina (5.3) keeps it
+ * for whatever thread comes next, beside which runs who has taken its place by then.
+ */
+class Waiting implements TaskQueue {
+  readonly #tasks: QueuedTask[] = [];
+
+  get size(): number {
+    return this.#tasks.length;
+  }
+
+  get newest(): QueuedTask | undefined {
+    return this.#tasks.at(-1);
+  }
+
+  push(task: QueuedTask): void {
+    this.#tasks.push(task);
+  }
+
+  shift(): QueuedTask | null {
+    return this.#tasks.shift() ?? null;
+  }
+
+  remove(task: QueuedTask): void {
+    this.take(task);
+  }
+
+  /** @returns whether it was still waiting. */
+  take(task: QueuedTask): boolean {
+    const at = this.#tasks.indexOf(task);
+    if (at !== -1) this.#tasks.splice(at, 1);
+    return at !== -1;
+  }
+
+  /** Forgets all but the `count` oldest. */
+  cut(count: number): void {
+    this.#tasks.splice(count);
+  }
 }
 
-function createPool(): Piscina {
+/** A task that has not ended. */
+interface Started {
+  readonly task: QueuedTask;
+  fail(error: unknown): void;
+}
+
+function createPool(taskQueue: TaskQueue): Piscina {
   return new (loadPiscina().Piscina)({
     minThreads: 0,
     maxThreads: 2,
+    taskQueue,
     concurrentTasksPerWorker: 1,
     // A worker that waits in Atomics.wait for its next task would be blind for the doorbell, and there is no next task.
     atomics: 'disabled',
@@ -90,8 +135,8 @@ function createPool(): Piscina {
 
 export class WorkerPool implements Pool {
   #pool: Piscina | undefined;
-  /** Tasks that have not ended, oldest first. */
-  readonly #tasks = new Set<Pending>();
+  readonly #waiting = new Waiting();
+  readonly #started = new Set<Started>();
   #kept: KeptCode | undefined;
 
   keepAttach(): void {
@@ -116,12 +161,17 @@ export class WorkerPool implements Pool {
       owner.doorbell.ring();
     };
     const input: PortTask<Task> = { task, port: port2 };
-    return { tell, done: this.start<PortTask<Task>, Result>(role, input, [port2]).finally(close) };
+    try {
+      return { tell, done: this.start<PortTask<Task>, Result>(role, input, [port2]).finally(close) };
+    } catch (error) {
+      close();
+      throw error;
+    }
   }
 
   /**
    * Starts an entry's task on a thread of its own. The promise is settled when that thread is done: its result, or why it
-   * died. Objects in `transfer` (ports) are the thread's afterwards.
+   * died. Throws when no thread can be had: it may be asked again. Objects in `transfer` (ports) are the thread's afterwards.
    */
   start<Task, Result>(entry: Entry, task: Task, transfer: readonly MessagePort[]): Promise<Result> {
     if (entry === 'attach' && this.#kept?.replaced) return this.#kept.run(task, transfer, RESOURCE_LIMITS);
@@ -130,31 +180,38 @@ export class WorkerPool implements Pool {
     } catch (error) {
       return Promise.reject(error);
     }
-    const own: Pending = { signal: new EventEmitter(), failure: undefined };
-    this.#tasks.add(own);
-    const run = this.#pool.run(task, {
-      filename: join(libexecDir, `${entry}.cjs`),
-      transferList: [...transfer] as never, // Piscina names the DOM's Transferable, which a Node port is not
-      signal: own.signal,
-    }) as Promise<Result>;
-    return run
-      .catch((error: unknown) => {
-        throw own.failure ?? error;
-      })
-      .finally(() => this.#tasks.delete(own));
+    const before = this.#waiting.size;
+    let run: Promise<Result>;
+    try {
+      run = this.#pool.run(task, {
+        filename: join(libexecDir, `${entry}.cjs`),
+        transferList: [...transfer] as never, // Piscina names the DOM's Transferable, which a Node port is not
+      }) as Promise<Result>;
+    } catch (error) {
+      this.#waiting.cut(before);
+      throw error;
+    }
+    const queued = this.#waiting.size > before ? this.#waiting.newest : undefined;
+    return queued === undefined ? run : this.#watch(run, queued);
   }
 
-  /**
-   * A thread that cannot start is no task's to Piscina (5.3): it says so and leaves the task in its queue for ever. Those
-   * that wait are the youngest.
-   */
+  #watch<Result>(run: Promise<Result>, task: QueuedTask): Promise<Result> {
+    return new Promise((resolve, reject) => {
+      const own: Started = { task, fail: reject };
+      this.#started.add(own);
+      const ended = (): boolean => this.#started.delete(own);
+      run.then(resolve, reject).finally(ended);
+    });
+  }
+
+  /** A thread that dies before its task has begun is no task's to Piscina (5.3): it says so, and keeps the task for the next thread. */
   #create(): Piscina {
-    const pool = createPool();
+    const pool = createPool(this.#waiting);
     pool.on('error', (error: unknown) => {
-      const waiting = pool.queueSize;
-      for (const task of [...this.#tasks].slice(this.#tasks.size - waiting)) {
-        task.failure = error;
-        task.signal.emit('abort');
+      for (const own of [...this.#started]) {
+        if (!this.#waiting.take(own.task)) continue;
+        this.#started.delete(own);
+        own.fail(error);
       }
     });
     return pool;

@@ -81,7 +81,7 @@ export class SharedPool implements Pool {
     return this.#mainLogs;
   }
 
-  /** Throws ConmonError DOORBELL. */
+  /** Throws ConmonError DOORBELL, and when no thread can be had. */
   run<Task extends { readonly memory: WebAssembly.Memory }, To, From, Result>(
     role: Role,
     task: Task,
@@ -130,13 +130,19 @@ export class SharedPool implements Pool {
     const { MessageChannel } = workerThreads();
     const { port1, port2 } = new MessageChannel();
     const thread: Thread = { port: port1, doorbell, waiting: new Map(), knows: new Set() };
-    this.#threads.set(role, thread);
     port1.on('message', (message: FromSharedWorker) => take(thread, message));
     port1.unref();
     const task: SharedTask = { port: port2, doorbellFd: doorbell.fd };
-    this.#pool
-      .start<SharedTask, never>('shared', task, [port2])
-      .catch((error: unknown) => this.#died(role, thread, error));
+    let ended: Promise<never>;
+    try {
+      ended = this.#pool.start<SharedTask, never>('shared', task, [port2]);
+    } catch (error) {
+      port1.close();
+      this.#sys.close(doorbell.fd);
+      throw error;
+    }
+    this.#threads.set(role, thread);
+    ended.catch((error: unknown) => this.#died(role, thread, error));
     return thread;
   }
 

@@ -102,8 +102,14 @@ t.test('who cannot be served for want of fds is turned away, and the container g
   rig.session.output = { ...output, startAttach } as never;
   const client = connect();
   watches[0]?.();
-  t.equal(packet(client), `\x03${WORDS}\n`);
+  t.match(packet(client).slice(1), /^\[conmon\] nobody can attach now: .*; try again later\n$/);
   t.equal(watches.length, 2, 'the next is waited for');
   t.equal(rig.state, 'running');
   t.ok(rig.complaints.lines.some((line) => line.includes('attach: no eventfd left')));
+  t.notOk(rig.complaints.lines.some((line) => line.includes('turned away from now on')));
+  rig.session.output = { ...output, startAttach: () => false } as never;
+  const later = connect();
+  watches[1]?.();
+  t.equal(packet(later), `\x03${WORDS}\n`);
+  t.equal(rig.complaints.lines.filter((line) => line.includes('turned away from now on')).length, 1);
 });

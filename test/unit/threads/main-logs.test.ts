@@ -359,6 +359,30 @@ t.test('a thread that cannot start leaves the flood to main', async (t) => {
   t.ok(rig.complaints.lines.some((line) => line.includes('no thread today')));
 });
 
+t.test('threads that die a minute apart, as those of another build do, never end the log', async (t) => {
+  const rig = new Rig(t, { pacing: { busyMs: 0 } });
+  const { worker, streams, pool } = rig;
+  pool.run = () => {
+    pool.started++;
+    return { tell: () => {}, done: Promise.reject(new Error('of another build')) };
+  };
+  const now = performance.now.bind(performance);
+  t.teardown(() => {
+    performance.now = now;
+  });
+  worker.begin(streams.sources);
+  const text = `${'x'.repeat(99)}\n`.repeat(5000);
+  for (let minute = 1; minute <= 5; minute++) {
+    await streams.print(text);
+    await waitFor('a thread to die', () => pool.started === minute);
+    await waitFor('the log', async () => (await readLog(streams.path)).stdout.length === text.length * minute);
+    performance.now = () => now() + 61_000 * minute;
+  }
+  worker.end(true);
+  t.match(await streams.ended(), { readBytes: 5 * text.length, droppedBytes: 0 });
+  t.notOk(rig.complaints.lines.some((line) => line.includes('(2 of 3)')));
+});
+
 t.test('a loop that dies on main goes on in a thread, amid a line', async (t) => {
   let dies = false;
   const mortal: LogCode = {
