@@ -28,7 +28,11 @@ export interface RingResult {
 /** A sleep this long was not ended by a ring: either thread has something to say every few microseconds. */
 export const SLEEP_LIMIT_MS = 4000;
 
+/** A record that has so many bytes says its number. Its stream is the lowest byte of that. */
+export const NUMBER_BYTES = 4;
+
 /** Byte `i` of record `number`. */
 export function byteOf(number: number, i: number): number {
+  if (i < NUMBER_BYTES) return number >>> (8 * i);
   return (Math.imul(number, 0x9e3779b1) >>> 13) + i * 7 + (i >> 8);
 }

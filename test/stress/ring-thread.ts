@@ -10,7 +10,7 @@ import { Doorbell, declareAwake, declareSleep } from '../../src/ring/doorbell.ts
 import { Word } from '../../src/ring/layout.ts';
 import { RingProducer } from '../../src/ring/producer.ts';
 import { seededRandom } from '../helpers/random.ts';
-import { byteOf, type RingResult, type RingTask, SLEEP_LIMIT_MS } from './ring-task.ts';
+import { byteOf, NUMBER_BYTES, type RingResult, type RingTask, SLEEP_LIMIT_MS } from './ring-task.ts';
 
 const task = workerData as RingTask;
 const { memory, capacityBytes } = task;
@@ -52,7 +52,7 @@ function produce(): void {
     const length = producer.claimedBytes;
     const number = total.records;
     for (let i = 0; i < length; i++) bytes[offset + i] = byteOf(number, i);
-    producer.commit(length, number);
+    producer.commit(length, number & 0xff);
     total.records++;
     total.bytes += length;
     dawdle();
@@ -62,13 +62,19 @@ function produce(): void {
 
 /** Takes the record that `next` found. Throws when it is not number `expected`, whole. */
 function check(consumer: RingConsumer, expected: number): void {
-  if (consumer.stream !== expected) throw new Error(`record ${consumer.stream} in place of ${expected}`);
+  if (consumer.stream !== (expected & 0xff))
+    throw new Error(`stream ${consumer.stream} in place of ${expected & 0xff}, record ${expected}`);
   const { offset, length } = consumer;
   for (let i = 0; i < length; i++)
     if (bytes[offset + i] !== (byteOf(expected, i) & 0xff)) throw new Error(`record ${expected}: byte ${i} is wrong`);
   consumer.release();
   total.records++;
   total.bytes += length;
+}
+
+/** What the record that `next` found says of itself; -1: it is too short. */
+function numberOf({ offset, length }: RingConsumer): number {
+  return length < NUMBER_BYTES ? -1 : new DataView(memory.buffer).getInt32(offset, true);
 }
 
 function consume(): void {
@@ -94,8 +100,10 @@ function visit(): void {
       let next = -1;
       for (let left = random.below(200); left > 0 && !consumer.finished; left--) {
         if (consumer.next()) {
-          check(consumer, next === -1 ? consumer.stream : next);
-          next = consumer.stream + 1;
+          const expected = next === -1 ? numberOf(consumer) : next;
+          if (expected === -1) consumer.release();
+          else check(consumer, expected);
+          next = expected === -1 ? -1 : expected + 1;
         } else sleep(own, consumer.sleepsWord, () => consumer.next() || consumer.finished);
       }
     }
