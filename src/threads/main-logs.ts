@@ -4,6 +4,7 @@
  * server, and to the journal, whose socket says when it is full; a flood that lasts, and a disk that is slow, are a thread's. Main thread; docs/adr/0049-quiet-logs-on-main.md.
  */
 
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Diag } from '../diag/diag.ts';
 import { ConmonError } from '../diag/error.ts';
@@ -115,6 +116,8 @@ export class MainLogs {
   #spentMs = 0;
   /** What main had had of the CPU when half of what is too much was spent. */
   #halfCpuMs = 0;
+  /** {@link cpuWaitMs} when a step was long last. */
+  #cpuWaitMs = cpuWaitMs();
   /** Those of execs are used one after the other (./memories.ts). */
   readonly #kernels = new WeakMap<WebAssembly.Memory, Kernel>();
 
@@ -152,7 +155,7 @@ export class MainLogs {
     });
     const loop: MainLoop<LogResult> = new MainLoop(this.#sys, steps, {
       onStep: (tookMs, nowMs) => {
-        const slow = tookMs > SLOW_STEP_MS;
+        const slow = tookMs > SLOW_STEP_MS && !this.#waitedForCpu(tookMs);
         if (!this.#spend(tookMs, nowMs) && !slow) return;
         if (slow) this.#diag.debug(`a step of the log's took ${Math.round(tookMs)} ms`);
         if (!isBetweenRecords(task)) return;
@@ -196,12 +199,28 @@ export class MainLogs {
     return busy;
   }
 
+  /** Where many want the CPU, a step may be long for others' sake, and a thread would only be one more. Looked at for a long step alone. */
+  #waitedForCpu(tookMs: number): boolean {
+    const beforeMs = this.#cpuWaitMs;
+    this.#cpuWaitMs = cpuWaitMs();
+    return this.#cpuWaitMs - beforeMs > tookMs / 2;
+  }
+
   #kernel(memory: WebAssembly.Memory): Kernel {
     const known = this.#kernels.get(memory);
     if (known !== undefined) return known;
     const kernel = loadKernel(memory);
     this.#kernels.set(memory, kernel);
     return kernel;
+  }
+}
+
+/** How long main was ready to run and did not (/proc/PID/schedstat, sched-stats.rst of the kernel's); 0 where the kernel does not count it. */
+function cpuWaitMs(): number {
+  try {
+    return Number(readFileSync('/proc/self/schedstat', 'latin1').split(' ')[1]) / 1e6 || 0;
+  } catch {
+    return 0;
   }
 }
 

@@ -1,5 +1,5 @@
 /** For src/threads/main-logs.ts and log-worker.ts: quiet logs are written by main, floods by a thread, and nothing is lost between. */
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { closeSync, openSync, readdirSync, writeFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
@@ -241,6 +241,40 @@ t.test('steps that last long because others have the CPU are no reason for one t
   for (let lines = 1; lines <= 12; lines++) {
     await streams.print('line\n');
     await waitFor('the line', () => streams.records.length === lines);
+  }
+  t.same(rig.moves, []);
+});
+
+t.test('a step that is long because main was ready and got no CPU makes no thread', async (t) => {
+  const all = readdirSync('/proc/self/task');
+  const allowed = all.map(
+    (id) => execFileSync('taskset', ['-cp', id], { encoding: 'utf8' }).trim().split(': ')[1] ?? '',
+  );
+  const pin = (cpus: (at: number) => string): void => {
+    for (const [at, id] of all.entries()) execFileSync('taskset', ['-cp', cpus(at), id]);
+  };
+  let stepMs = 0;
+  const rig = new Rig(t, { withCode: slowed(() => stepMs) });
+  const { worker, streams } = rig;
+  worker.begin(streams.sources);
+  await streams.print('one\n');
+  await waitFor('one', () => streams.records.length === 1);
+  // Eight others want the same CPU: 30 ms of it take a quarter of a second.
+  const others = Array.from({ length: 8 }, () =>
+    spawn('taskset', ['-c', '0', 'timeout', '60', 'sh', '-c', 'while :; do :; done']),
+  );
+  t.teardown(() => {
+    pin((at) => allowed[at] ?? '0');
+    for (const other of others) other.kill('SIGTERM');
+  });
+  pin(() => '0');
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  stepMs = 30;
+  for (let lines = 2; lines <= 5; lines++) {
+    const startMs = performance.now();
+    await streams.print('more\n');
+    await waitFor('the line', () => streams.records.length === lines);
+    t.ok(performance.now() - startMs > 50, 'it was long');
   }
   t.same(rig.moves, []);
 });
