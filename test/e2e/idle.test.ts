@@ -14,9 +14,10 @@ const REDUCER_MS = 10_000;
 
 /**
  * V8's two background threads, of which one wakes the other: 8 s after a collection they release pages that V8 had pooled
- * meanwhile (heap/memory-pool.cc), once, if they were quicker than main, which has just released all of them.
+ * meanwhile (heap/memory-pool.cc), once, if they were quicker than main, which has just released all of them. Each may sleep
+ * once more, at a lock.
  */
-const POOL_SLEEPS = 2;
+const POOL_SLEEPS = 4;
 
 /** How often each thread went to sleep so far: each time somebody or something had woken it up before. */
 function sleepsOf(pid: number): Map<number, number> {
