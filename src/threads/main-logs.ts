@@ -155,8 +155,9 @@ export class MainLogs {
     });
     const loop: MainLoop<LogResult> = new MainLoop(this.#sys, steps, {
       onStep: (tookMs, nowMs) => {
-        const slow = tookMs > SLOW_STEP_MS && !this.#waitedForCpu(tookMs);
-        if (!this.#spend(tookMs, nowMs) && !slow) return;
+        const ownMs = tookMs > SLOW_STEP_MS ? this.#withoutCpuWait(tookMs) : tookMs;
+        const slow = ownMs > SLOW_STEP_MS;
+        if (!this.#spend(ownMs, nowMs) && !slow) return;
         if (slow) this.#diag.debug(`a step of the log's took ${Math.round(tookMs)} ms`);
         if (!isBetweenRecords(task)) return;
         loop.giveWay();
@@ -199,11 +200,11 @@ export class MainLogs {
     return busy;
   }
 
-  /** Where many want the CPU, a step may be long for others' sake, and a thread would only be one more. Looked at for a long step alone. */
-  #waitedForCpu(tookMs: number): boolean {
+  /** A long step's time but for what main was ready and did not run: where many want the CPU, a thread would only be one more. */
+  #withoutCpuWait(tookMs: number): number {
     const beforeMs = this.#cpuWaitMs;
     this.#cpuWaitMs = cpuWaitMs();
-    return this.#cpuWaitMs - beforeMs > tookMs / 2;
+    return Math.max(tookMs - (this.#cpuWaitMs - beforeMs), 0);
   }
 
   #kernel(memory: WebAssembly.Memory): Kernel {
