@@ -6,15 +6,11 @@
  */
 
 import { AT_EMPTY_PATH, EDQUOT, EINTR, ENOSPC, FALLOC_FL_KEEP_SIZE } from '../native/constants.ts';
-import { EXT4_MAGIC } from '../native/files.ts';
+import { EXT4_MAGIC, STAT_WORDS, StatWord } from '../native/files.ts';
 import type { Sys } from '../native/sys.ts';
 
 /** A write that is shorter gains less than the two system calls take. */
 export const LARGE_BYTES = 1 << 17;
-
-/** Of fstatat's answer. */
-const SIZE = 4;
-const STAT_WORDS = 5;
 
 export class Blocks {
   readonly #sys: Calls;
@@ -43,7 +39,7 @@ export class Blocks {
     this.#can ??= this.#sys.fstatfs(fd) === EXT4_MAGIC;
     if (!this.#can || this.#full) return -1;
     if (this.#sys.fstatat(fd, '', AT_EMPTY_PATH, this.#stat) < 0) return -1;
-    const end = Number(this.#stat[SIZE]);
+    const end = Number(this.#stat[StatWord.size]);
     const result = this.#sys.fallocate(fd, FALLOC_FL_KEEP_SIZE, end, bytes);
     if (result === ENOSPC || result === EDQUOT) this.#full = true;
     else if (result < 0 && result !== EINTR) this.#can = false; // no extents (EOPNOTSUPP), a filter of system calls (EPERM, ENOSYS)

@@ -26,6 +26,7 @@ import {
   S_IFMT,
   S_IWOTH,
 } from '../native/constants.ts';
+import { STAT_WORDS, StatWord } from '../native/files.ts';
 import type { Sys } from '../native/sys.ts';
 import type { RotationPlan } from '../proto/log-messages.ts';
 import { LOG_FLAGS, LOG_MODE } from './open-log.ts';
@@ -45,8 +46,6 @@ type Calls = Pick<Sys, 'openat' | 'openat2' | 'renameat2' | 'unlinkat' | 'fstata
 
 const DIRECTORY_FLAGS = O_PATH | constants.O_DIRECTORY | O_CLOEXEC;
 const NO_SYMLINKS = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
-/** Of fstatat's answer. */
-const MODE = 2;
 
 /** The path as it is given, links in its directories included, as conmon C does without --log-rotate. */
 export class Truncation implements Replacement {
@@ -82,7 +81,7 @@ export class Rotation implements Replacement {
   readonly #name: string;
   readonly #newName: string;
   readonly #keepFiles: number;
-  readonly #stat = new BigInt64Array(5);
+  readonly #stat = new BigInt64Array(STAT_WORDS);
 
   /** @param path as `safeLogPath` gave it @param keepFiles --log-max-files: how many older files stay, at least 1 */
   constructor(sys: Calls, path: string, keepFiles: number) {
@@ -118,7 +117,7 @@ export class Rotation implements Replacement {
   #checkDirectory(directory: number): number {
     const result = this.#sys.fstatat(directory, '', AT_EMPTY_PATH, this.#stat);
     if (result < 0) return result;
-    return (Number(this.#stat[MODE]) & S_IWOTH) === 0 ? 0 : EPERM;
+    return (Number(this.#stat[StatWord.mode]) & S_IWOTH) === 0 ? 0 : EPERM;
   }
 
   /** The file at PATH, if there is one: an engine may have renamed it away, or an attempt before this one has kept it. */
@@ -126,7 +125,7 @@ export class Rotation implements Replacement {
     const found = this.#sys.fstatat(directory, this.#name, AT_SYMLINK_NOFOLLOW, this.#stat);
     if (found === ENOENT) return 0;
     if (found < 0) return found;
-    if ((Number(this.#stat[MODE]) & S_IFMT) === S_IFLNK) return ELOOP;
+    if ((Number(this.#stat[StatWord.mode]) & S_IFMT) === S_IFLNK) return ELOOP;
     const shifted = this.#shift(directory);
     return shifted < 0 ? shifted : this.#move(directory, this.#name, this.#older(1), this.#keepFiles === 1);
   }

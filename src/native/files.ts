@@ -3,9 +3,9 @@
 import { AT_EMPTY_PATH, S_IFMT } from './constants.ts';
 import type { Sys } from './sys.ts';
 
-/** Of fstatat's answer. */
-const MODE = 2;
-const STAT_WORDS = 5;
+/** What fstatat answers (./sys.ts): which word is what, and how many there are. */
+export const StatWord = { device: 0, inode: 1, mode: 2, links: 3, size: 4 } as const;
+export const STAT_WORDS = 5;
 
 /** f_type of statfs(2) on ext4, and on ext2 and ext3. */
 export const EXT4_MAGIC = 0xef53;
@@ -40,5 +40,5 @@ export const LOCAL_MAGICS: ReadonlySet<number> = new Set(
 export function fileKind(sys: Pick<Sys, 'fstatat'>, fd: number): number {
   const stat = new BigInt64Array(STAT_WORDS);
   const result = sys.fstatat(fd, '', AT_EMPTY_PATH, stat);
-  return result < 0 ? result : Number(stat[MODE]) & S_IFMT;
+  return result < 0 ? result : Number(stat[StatWord.mode]) & S_IFMT;
 }

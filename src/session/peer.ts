@@ -17,6 +17,7 @@ import {
   SO_PEERCRED,
   SO_PEERPIDFD,
 } from '../native/constants.ts';
+import { STAT_WORDS, StatWord } from '../native/files.ts';
 import type { Sys, SysResult } from '../native/sys.ts';
 
 /** The longest is status, of 1.5 KiB; with hundreds of groups, and cgroups with long names, some more. */
@@ -37,8 +38,6 @@ const OPEN_FILES = /^Max open files.*$/m;
 /** As many CPUs as a kernel can have (NR_CPUS, 8192), as many nodes of memory (1024); a link of /proc/PID/ns has 20 bytes. */
 const SCRATCH_BYTES = 1024;
 const NODE_BYTES = 128;
-/** Of fstatat's answer: device and inode, which two words name a file. */
-const STAT_WORDS = 5;
 const CGROUP_ROOTS = ['/sys/fs/cgroup', '/sys/fs/cgroup/unified'];
 const CGROUP2_MAGIC = 0x63677270;
 
@@ -153,7 +152,7 @@ export class Peers {
     root: ({ directoryFd, prefix }) => {
       const result = this.#sys.fstatat(directoryFd, prefix === '' ? 'root/.' : '/', 0, this.#stat);
       if (result < 0) throw new ConmonError('PEER', 'the launcher has gone', { reason: this.#sys.strerror(result) });
-      return `${this.#stat[0]}:${this.#stat[1]}`;
+      return `${this.#stat[StatWord.device]}:${this.#stat[StatWord.inode]}`;
     },
   };
 
