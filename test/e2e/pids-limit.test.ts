@@ -58,6 +58,16 @@ async function begun(container: Container): Promise<void> {
   await waitFor('its lines', () => readFileSync(container.logPath, 'latin1').includes(` F ${line(10)}\n`));
 }
 
+/** A container that has written 10 lines, and can start nothing any more; after `go` it writes 10 others and exits with 7. */
+async function atLimit(c: Case): Promise<{ full: Full; container: Container; go: () => void }> {
+  const full = new Full(c);
+  const { script, go } = waiting(c, 'say 11 20; exit 7');
+  const container = c.container({ script });
+  await begun(container);
+  full.add(container);
+  return { full, container, go };
+}
+
 /** What the container says. */
 function said(from: number, to: number): string {
   return Array.from({ length: to - from + 1 }, (_, i) => `${line(from + i)}\n`).join('');
@@ -82,11 +92,7 @@ promise(
   'at a pids limit a container ends as ever: its status is told, its log is whole',
   { runtimes: ['runc'] },
   async (c) => {
-    const full = new Full(c);
-    const { script, go } = waiting(c, 'say 11 20; exit 7');
-    const container = c.container({ script });
-    await begun(container);
-    full.add(container);
+    const { full, container, go } = await atLimit(c);
     go();
     c.t.equal(await container.finished(), 7);
     isWhole(c, readFileSync(container.logPath), 20);
@@ -131,11 +137,7 @@ promise(
   'at a pids limit who attaches is told and disconnected; afterwards clients are served',
   { runtimes: ['runc'], excludes: { c: ONE_THREAD } },
   async (c) => {
-    const full = new Full(c);
-    const { script, go } = waiting(c, 'say 11 20; exit 7');
-    const container = c.container({ script });
-    await begun(container);
-    full.add(container);
+    const { full, container, go } = await atLimit(c);
     for (let i = 0; i < 4; i++) {
       const refused = await attach(c, container);
       await refused.waitForEnd();

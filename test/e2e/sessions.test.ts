@@ -2,7 +2,16 @@
  * Execs that join their container's daemon: that they do, that the runtime and the caller notice nothing, and that
  * whatever is not as it should be ends in a conmon of its own. Under a fake runtime; real ones: exec*.test.ts.
  */
-import { chmodSync, createReadStream, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  createReadStream,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import t from 'tap';
 import { type Case, promise } from '../helpers/case.ts';
 import type { Container } from '../helpers/container.ts';
@@ -303,12 +312,18 @@ promise(
     };
     await series(200);
     const fds = fdsOf(made.daemonPid).size;
+    const threads = (): number =>
+      readdirSync(`/proc/${made.daemonPid}/task`).filter((tid) =>
+        readFileSync(`/proc/${made.daemonPid}/task/${tid}/comm`, 'latin1').startsWith('WorkerThread'),
+      ).length;
     const seen = [privateKiB()];
+    const most = [threads()];
     // What V8 takes to compile is given back half a second later; what stays above the limit is seen all the same.
     const look = async (): Promise<void> => {
       const level = (): boolean => privateKiB() < (seen[0] ?? 0) + FLAT_KIB;
       await waitFor('memory to be given back', level, { timeoutMs: 5000 }).catch(() => undefined);
       seen.push(privateKiB());
+      most.push(threads());
     };
     for (let i = 0; i < 4; i++) {
       await series(200);
@@ -321,6 +336,10 @@ promise(
     await waitFor('the daemon to let go of all fds', () => fdsOf(made.daemonPid).size <= fds);
     c.t.equal(count, 1100);
     c.t.comment(`private, after 200 and each 200 more, then after each 50 at once: ${seen.join(', ')} KiB`);
+    c.t.ok(
+      Math.max(...most) <= 2,
+      `the container’s log has one at most, and all execs’ logs: ${most.join(', ')} threads`,
+    );
     // What each left behind would be 4 MiB for 4 KiB of it; collectors and late compilation take a few.
     c.t.ok(Math.max(...seen) < (seen[0] ?? 0) + FLAT_KIB, `${seen.join(', ')} KiB`);
     writeFileSync(stop, '');
