@@ -3,6 +3,8 @@
  * call that the test did not expect.
  */
 import { randomInt } from 'node:crypto';
+import type { Test } from 'tap';
+import { O_CLOEXEC, O_NONBLOCK } from '../../../src/native/constants.ts';
 import { sys as realSys, type Sys } from '../../../src/native/sys.ts';
 
 /** Every call but those in `calls` throws, with its name. `strerror` is always the real one: it asks nobody. */
@@ -44,4 +46,14 @@ export function pipe(flags = 0): Pipe {
   const result = realSys.pipe2(fds, flags);
   if (result < 0) throw new Error(`pipe2: ${realSys.strerror(result)}`);
   return { readFd: fds[0] ?? -1, writeFd: fds[1] ?? -1 };
+}
+
+/** Both ends non-blocking, closed when the test ends. */
+export function aPipe(test: Test): Pipe {
+  const ends = pipe(O_CLOEXEC | O_NONBLOCK);
+  test.teardown(() => {
+    realSys.close(ends.readFd);
+    realSys.close(ends.writeFd);
+  });
+  return ends;
 }

@@ -1,21 +1,12 @@
 /** The event loop as who waits in its place sees it: watchWaits, arm and disarm, loopFd, loopTimeout. */
 import { constants } from 'node:os';
 import t, { type Test } from 'tap';
-import { O_CLOEXEC, O_NONBLOCK, POLLIN } from '../../../src/native/constants.ts';
+import { POLLIN } from '../../../src/native/constants.ts';
 import { type SysResult, sys, type Watch } from '../../../src/native/sys.ts';
 import { waitFor } from '../../helpers/wait.ts';
-import { type Pipe, pipe } from './fake-sys.ts';
+import { aPipe } from './fake-sys.ts';
 
 const { EINVAL } = constants.errno;
-
-function aPipe(test: Test): Pipe {
-  const ends = pipe(O_CLOEXEC | O_NONBLOCK);
-  test.teardown(() => {
-    sys.close(ends.readFd);
-    sys.close(ends.writeFd);
-  });
-  return ends;
-}
 
 function opened(test: Test, handle: Watch | SysResult): Watch {
   if (typeof handle === 'number') throw new Error(sys.strerror(handle));

@@ -5,19 +5,10 @@ import t, { type Test } from 'tap';
 import { O_CLOEXEC, O_NONBLOCK } from '../../../src/native/constants.ts';
 import { type SysResult, sys, type Watch } from '../../../src/native/sys.ts';
 import { waitFor } from '../../helpers/wait.ts';
-import { type Pipe, pipe } from './fake-sys.ts';
+import { aPipe, pipe } from './fake-sys.ts';
 import { inChild } from './in-child.ts';
 
 const { EBADF, EEXIST, EINVAL, EPERM } = constants.errno;
-
-function aPipe(test: Test): Pipe {
-  const ends = pipe(O_CLOEXEC | O_NONBLOCK);
-  test.teardown(() => {
-    sys.close(ends.readFd);
-    sys.close(ends.writeFd);
-  });
-  return ends;
-}
 
 /** Watches `fd` until the test ends; tells every readiness to `onReady`. Throws when it cannot be watched. */
 function watch(test: Test, fd: number, onReady: (status: number) => void): Watch {

@@ -11,7 +11,7 @@ import { libexecDir } from '../../../src/native/libexec.ts';
 import type { PollRequest, Steps } from '../../../src/native/steps.ts';
 import { type Sys, sys } from '../../../src/native/sys.ts';
 import { MainLoop } from '../../../src/threads/main-loop.ts';
-import { within } from '../../helpers/wait.ts';
+import { waitFor, within } from '../../helpers/wait.ts';
 import { type Pipe, pipe, realSysBut, SEED } from '../native/fake-sys.ts';
 
 /** So many lines are heard through libuv first. */
@@ -246,16 +246,7 @@ t.test('what a step leaves main to do is done before the next one, when it says 
     },
   );
   rig.say(a);
-  await within(
-    'the end',
-    new Promise<void>((resolve) => {
-      const look = setInterval(() => {
-        if (rig.ends.length === 0) return;
-        clearInterval(look);
-        resolve();
-      }, 5);
-    }),
-  );
+  await waitFor('the end', () => rig.ends.length > 0);
   t.equal(late, 0);
   t.ok(rig.waits > 0, 'main did wait there');
 });
@@ -379,16 +370,7 @@ t.test('what is thrown there, and a wait that fails, end the loop', async (t) =>
       failed,
     );
     rig.say(a);
-    await within(
-      way,
-      new Promise<void>((resolve) => {
-        const look = setInterval(() => {
-          if (rig.ends.length === 0) return;
-          clearInterval(look);
-          resolve();
-        }, 5);
-      }),
-    );
+    await waitFor(way, () => rig.ends.length > 0);
     t.match(rig.ends, [{ message: way === 'throw' ? 'thrown' : /poll: / }]);
   }
 });
