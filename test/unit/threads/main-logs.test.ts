@@ -254,13 +254,13 @@ t.test('a step that is long because main was ready and got no CPU makes no threa
     for (const [at, id] of all.entries()) execFileSync('taskset', ['-cp', cpus(at), id]);
   };
   let stepMs = 0;
-  const rig = new Rig(t, { withCode: slowed(() => stepMs) });
+  const rig = new Rig(t, { pacing: { busyMs: 100 }, withCode: slowed(() => stepMs) });
   const { worker, streams } = rig;
   worker.begin(streams.sources);
   await streams.print('one\n');
   await waitFor('one', () => streams.records.length === 1);
-  // Eight others want the same CPU: 30 ms of it take a quarter of a second.
-  const others = Array.from({ length: 8 }, () =>
+  // So many others want the same CPU that 20 ms of it take longer than all of what a second's steps may take.
+  const others = Array.from({ length: 24 }, () =>
     spawn('taskset', ['-c', '0', 'timeout', '60', 'sh', '-c', 'while :; do :; done']),
   );
   t.teardown(() => {
@@ -269,12 +269,12 @@ t.test('a step that is long because main was ready and got no CPU makes no threa
   });
   pin(() => '0');
   await new Promise((resolve) => setTimeout(resolve, 300));
-  stepMs = 30;
+  stepMs = 20;
   for (let lines = 2; lines <= 5; lines++) {
     const startMs = performance.now();
     await streams.print('more\n');
     await waitFor('the line', () => streams.records.length === lines);
-    t.ok(performance.now() - startMs > 50, 'it was long');
+    t.ok(performance.now() - startMs > 100, 'it was long');
   }
   t.same(rig.moves, []);
 });
