@@ -4,17 +4,16 @@ import { type Case, promise } from '../helpers/case.ts';
 import type { Container } from '../helpers/container.ts';
 import { endProcess } from '../helpers/proc.ts';
 import { readRecording } from '../helpers/runtimes.ts';
+import { sessionSocket, socketOf } from '../helpers/session-socket.ts';
 import { waitFor } from '../helpers/wait.ts';
 
 const OURS = { excludes: { c: 'a conmon in C holds one session' } } as const;
 const LONG_AGO = new Date('2026-01-01');
 
-const socketOf = (made: Container): string => `/run/conmon/${made.cid}`;
-
 async function container(c: Case): Promise<Container> {
   const made = c.container({ fake: ['container exec sleep 1000'], env: { CONMON_SESSIONS: 'on' } });
   await made.created();
-  await waitFor('the session socket', () => existsSync(socketOf(made)));
+  await sessionSocket(made);
   return made;
 }
 

@@ -1,10 +1,11 @@
 /** An exec that names a file on a file system whose server does not answer: it hangs alone, not with the container. */
 import { execFileSync, spawn } from 'node:child_process';
-import { existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { type Case, promise } from '../helpers/case.ts';
 import type { Exec } from '../helpers/exec.ts';
 import { nativeHelper } from '../helpers/native.ts';
 import { childrenOf } from '../helpers/proc.ts';
+import { sessionSocket } from '../helpers/session-socket.ts';
 import { waitFor } from '../helpers/wait.ts';
 
 /** @returns how to let everything that waits there fail. */
@@ -35,7 +36,7 @@ promise(
     const env = { CONMON_SESSIONS: 'on' };
     const made = c.container({ fake: ['container exec sleep 1000'], env });
     await made.created();
-    await waitFor('the session socket', () => existsSync(`/run/conmon/${made.cid}`));
+    await sessionSocket(made);
     writeFileSync(`${made.runtimePath}.conf`, 'container exit 5\n');
     const link = c.workspace.path('link');
     symlinkSync(path, link);

@@ -20,6 +20,7 @@ import { K8sLogReader } from '../helpers/k8s-log.ts';
 import { line, SAY } from '../helpers/numbered.ts';
 import { allProcesses, childrenOf, endProcess, fdsOf, isRunning, processInfo } from '../helpers/proc.ts';
 import { type Recording, readRecording } from '../helpers/runtimes.ts';
+import { sessionSocket, socketOf } from '../helpers/session-socket.ts';
 import { waitFor } from '../helpers/wait.ts';
 
 const OURS = { excludes: { c: 'a conmon in C holds one session' } } as const;
@@ -32,8 +33,7 @@ const OFF = { CONMON_SESSIONS: 'off' };
 async function container(c: Case, script = 'sleep 1000', env: Record<string, string> = ON): Promise<Container> {
   const made = c.container({ fake: [`container exec ${script}`], env });
   await made.created();
-  const socket = `/run/conmon/${made.cid}`;
-  if (env === ON && process.getuid?.() === 0) await waitFor('the session socket', () => existsSync(socket));
+  if (env === ON && process.getuid?.() === 0) await sessionSocket(made);
   return made;
 }
 
@@ -74,7 +74,7 @@ promise(
       c.t.equal(one.log().stderr.toString(), 'err\n');
     }
     await ended(made);
-    c.t.notOk(existsSync(`/run/conmon/${made.cid}`), 'the socket is gone with the container');
+    c.t.notOk(existsSync(socketOf(made)), 'the socket is gone with the container');
   },
 );
 
@@ -135,7 +135,7 @@ promise(
       c.t.strictSame(await one.ended(), { code: 137, signal: null });
       for (const each of [pid, made.containerPid]) await endProcess(each);
       if (env === OFF) await made.ended();
-      rmSync(`/run/conmon/${made.cid}`, { force: true });
+      rmSync(socketOf(made), { force: true });
     }
   },
 );

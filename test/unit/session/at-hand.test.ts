@@ -78,6 +78,22 @@ t.test(
   },
 );
 
+t.test('somebody who mounts elsewhere during a look-up makes no path one that has to be waited for', async (t) => {
+  const dir = directory(t);
+  writeFileSync(join(dir, 'file'), '');
+  for (const disturbed of [1, 2, 5]) {
+    let left = disturbed;
+    const openat2: typeof sys.openat2 = (dirFd, path, flags, mode, resolve) =>
+      resolve === RESOLVE_CACHED && left-- > 0 ? EAGAIN : sys.openat2(dirFd, path, flags, mode, resolve);
+    const fake = realSysBut({ openat2 });
+    t.equal(isAtHand(fake, join(dir, 'new')), true, `${disturbed} look-ups`);
+    left = disturbed;
+    t.equal(isPlaceAtHand(fake, dir), true, `${disturbed} look-ups at a place`);
+    left = disturbed;
+    t.equal(isPlaceAtHand(fake, '/proc/self'), false, 'which says nothing of whose file system it is');
+  }
+});
+
 t.test('a kernel that cannot be asked is taken at its word', async (t) => {
   for (const answer of [EINVAL, ENOSYS]) t.equal(isAtHand(realSysBut({ openat2: () => answer }), '/a/file'), true);
 });
