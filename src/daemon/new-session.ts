@@ -116,6 +116,7 @@ function* outputSteps(
     syncLog: options.syncLog,
     diag: diagPlan(options),
     mainLogs: onMain ? mainLogs : undefined,
+    giveBack: giveMemoryBackInTurns,
   };
   const output = new threads.Output(sys, diag, plan, onEnded, pool?.());
   return {

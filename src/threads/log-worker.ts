@@ -62,6 +62,8 @@ export interface LogWorkerPlan {
   readonly diag: DiagPlan;
   /** Who runs the loop on main, of logs that may be there; absent = a thread has it from the start. */
   readonly mainLogs?: (() => MainLogs) | undefined;
+  /** Gives back what is main's, when threads have left; absent = it is not given back. */
+  readonly giveBack?: () => void;
 }
 
 /** Where a loop runs. */
@@ -229,7 +231,7 @@ export class LogWorker {
   }
 
   #task(): LogTask {
-    const { mainLogs: _, ...plan } = this.#plan;
+    const { mainLogs: _, giveBack: __, ...plan } = this.#plan;
     return {
       memory: this.memory,
       geometry: this.geometry,

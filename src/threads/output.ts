@@ -170,7 +170,7 @@ export class Output {
 
   #thePool(): Pool {
     if (this.#pool === undefined) {
-      this.#pool = new WorkerPool();
+      this.#pool = new WorkerPool(this.#plan.giveBack);
       keepBackgroundBehind(this.#sys, this.#diag);
     }
     return this.#pool;

@@ -12,6 +12,7 @@ import type { PortTask } from '../proto/line.ts';
 import type { Role } from '../proto/shared-messages.ts';
 import type { Doorbell } from '../ring/doorbell.ts';
 import { KeptCode } from './kept-code.ts';
+import { LeftMemory } from './left-memory.ts';
 import type { MainLogs } from './main-logs.ts';
 import type { Memories } from './memories.ts';
 
@@ -137,7 +138,13 @@ export class WorkerPool implements Pool {
   #pool: Piscina | undefined;
   readonly #waiting = new Waiting();
   readonly #started = new Set<Started>();
+  readonly #left: LeftMemory | undefined;
   #kept: KeptCode | undefined;
+
+  /** @param giveBack called when threads have left, to give back what is main's; absent = it is not */
+  constructor(giveBack?: () => void) {
+    this.#left = giveBack && new LeftMemory(giveBack);
+  }
 
   keepAttach(): void {
     this.#kept ??= KeptCode.keep();
@@ -174,6 +181,13 @@ export class WorkerPool implements Pool {
    * died. Throws when no thread can be had: it may be asked again. Objects in `transfer` (ports) are the thread's afterwards.
    */
   start<Task, Result>(entry: Entry, task: Task, transfer: readonly MessagePort[]): Promise<Result> {
+    const run = this.#start<Task, Result>(entry, task, transfer);
+    const left = (): void => this.#left?.threadLeft();
+    run.then(left, left);
+    return run;
+  }
+
+  #start<Task, Result>(entry: Entry, task: Task, transfer: readonly MessagePort[]): Promise<Result> {
     if (entry === 'attach' && this.#kept?.replaced) return this.#kept.run(task, transfer, RESOURCE_LIMITS);
     try {
       this.#pool ??= this.#create();

@@ -63,12 +63,12 @@ export function waitingBytes(path: string): number {
   }
 }
 
-/** Waits until a number is not 0 and stays the same for a while. @returns it. */
-export async function settled(what: string, value: () => number): Promise<number> {
+/** Waits until a number is not 0 and stays the same for `quietMs`. @returns it. */
+export async function settled(what: string, value: () => number, quietMs = 300): Promise<number> {
   let [last, sinceMs] = [value(), performance.now()];
   return await waitFor(`${what} to settle`, () => {
     const now = value();
     if (now !== last || now === 0) [last, sinceMs] = [now, performance.now()];
-    return performance.now() - sinceMs > 300 ? last : undefined;
+    return performance.now() - sinceMs > quietMs ? last : undefined;
   });
 }
