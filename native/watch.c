@@ -131,7 +131,6 @@ static napi_value errno_value(napi_env env, int failure)
 static void end(struct watch *w)
 {
 	w->closed = 1;
-	(void)disarm(w);
 	(void)napi_delete_reference(w->env, w->callback);
 	(void)napi_async_destroy(w->env, w->context);
 	uv_close(&w->any, on_closed);
