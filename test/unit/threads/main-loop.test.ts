@@ -326,3 +326,34 @@ t.test('an fd that is to be written is watched for one wait, and not while its l
   t.same(held, []);
   t.equal(rig.fulls, 3);
 });
+
+t.test('a loop that is left while it waits for room watches nothing any longer, and hears of none', async (t) => {
+  const rig = new Rig(t);
+  const full = Buffer.alloc(1 << 16);
+  while (sys.write(rig.b.writeFd, full, 0, full.length) > 0);
+  let steps = 0;
+  function* waits(): Steps<string> {
+    for (;;) {
+      steps++;
+      yield rig.request(-1, [-1, rig.a.readFd, rig.b.writeFd], POLLOUT);
+    }
+  }
+  let held = 0;
+  const watching = realSysBut({
+    watch: (fd, callback, writable) => {
+      held++;
+      return sys.watch(fd, callback, writable);
+    },
+    unwatch: (watch) => {
+      held--;
+      return sys.unwatch(watch);
+    },
+  });
+  const loop = rig.run(waits(), watching);
+  await waitFor('the wait', () => rig.fulls > 0);
+  loop.stop();
+  t.equal(held, 0);
+  while (sys.read(rig.b.readFd, full, 0, full.length) > 0);
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  t.same([steps, rig.ends], [1, []]);
+});

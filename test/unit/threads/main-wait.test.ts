@@ -251,6 +251,87 @@ t.test('what a step leaves main to do is done before the next one, when it says 
   t.ok(rig.waits > 0, 'main did wait there');
 });
 
+t.test('a loop is told which of its fds is ready there, and reads no other', async (t) => {
+  const rig = new Rig(t);
+  const pipes = [rig.pipe(), rig.pipe()];
+  const heard: string[] = [];
+  const request: PollRequest = {
+    set: Int32Array.from(pipes.flatMap(({ readFd }) => [readFd, POLLIN])),
+    count: 2,
+    timeoutMs: -1,
+  };
+  function* steps(): Steps<string> {
+    for (let line = 0; line < 200; line++) {
+      yield request;
+      const ready = pipes.filter((_, i) => (request.set[2 * i + 1] ?? 0) >>> 16 !== 0);
+      heard.push(ready.map((from) => `${pipes.indexOf(from)}${take(from)}`).join());
+      for (const to of pipes.slice(line % 2, (line % 2) + 1)) rig.say(to, String(line));
+    }
+    return 'end';
+  }
+  rig.run(steps());
+  rig.say(pipes[1] as Pipe, '-1');
+  await waitFor('the end', () => rig.ends.length > 0);
+  t.same(
+    heard,
+    Array.from({ length: 200 }, (_, i) => `${(i + 1) % 2}${i - 1}`),
+  );
+  t.ok(rig.waits > 0, 'main did wait there');
+});
+
+t.test('an immediate that a step leaves is done after that step, however many lines there are', async (t) => {
+  const rig = new Rig(t);
+  const a = rig.pipe();
+  const asked: number[] = [];
+  const done: number[] = [];
+  rig.run(
+    rig.listen(a, () => {
+      if (rig.lines % 100 === 0) {
+        asked.push(rig.lines);
+        setImmediate(() => done.push(rig.lines));
+      }
+      rig.say(a, rig.lines < 1000 ? 'x' : 'end');
+    }),
+  );
+  rig.say(a);
+  await waitFor('the end', () => rig.ends.length > 0);
+  t.ok(rig.waits > 0, 'main did wait there');
+  t.ok(
+    asked.every((line, i) => (done[i] ?? Number.POSITIVE_INFINITY) <= line + 8),
+    `${asked} done at ${done}`,
+  );
+});
+
+t.test('a step that rings the loop’s own doorbell is followed by one that finds it rung', async (t) => {
+  const rig = new Rig(t);
+  const a = rig.pipe();
+  const request: PollRequest = { set: Int32Array.of(-1, POLLIN, a.readFd, POLLIN), count: 2, timeoutMs: -1 };
+  const rung: number[] = [];
+  const found: number[] = [];
+  let loop: MainLoop<string> | undefined;
+  function* steps(): Steps<string> {
+    for (let line = 1; line <= 1000; line++) {
+      yield request;
+      take(a);
+      if ((request.set[1] ?? 0) >>> 16 !== 0) found.push(line);
+      if (line % 100 === 0) {
+        rung.push(line);
+        loop?.wake();
+      }
+      rig.say(a);
+    }
+    return 'end';
+  }
+  loop = rig.run(steps());
+  rig.say(a);
+  await waitFor('the end', () => rig.ends.length > 0);
+  t.ok(rig.waits > 0, 'main did wait there');
+  t.ok(
+    rung.slice(0, -1).every((line, i) => (found[i] ?? Number.POSITIVE_INFINITY) <= line + 8),
+    `${rung} found at ${found}`,
+  );
+});
+
 t.test('a loop’s own time limit holds there', async (t) => {
   const rig = new Rig(t);
   const a = rig.pipe();
