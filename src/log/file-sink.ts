@@ -10,6 +10,7 @@ import { EAGAIN, EIO, EPIPE, O_CLOEXEC, POLLERR } from '../native/constants.ts';
 import { failureText, type Sys } from '../native/sys.ts';
 import type { LogCounters, SizeLimits } from '../proto/log-messages.ts';
 import { Blocks, LARGE_BYTES } from './blocks.ts';
+import { Crowd } from './crowd.ts';
 import { DriverField, type DriverState } from './driver-state.ts';
 import type { Loss } from './loss.ts';
 import type { Replacement } from './rotation.ts';
@@ -65,6 +66,8 @@ export interface FileSinkParts {
   readonly now?: () => number;
   /** Absent = fsync(2) at once. The sink is closed when it has been asked, and not when it is done. */
   readonly syncFile?: SyncFile;
+  /** Absent = as the kernel says. */
+  readonly crowd?: Pick<Crowd, 'isThere'>;
 }
 
 export class FileSink {
@@ -82,6 +85,7 @@ export class FileSink {
   /** Of the file's replacement: it may fail while the file can be written, and the other way round. */
   readonly #replaceBackoff = new Backoff();
   readonly #blocks: Blocks;
+  readonly #crowd: Pick<Crowd, 'isThere'>;
   /** By how much the file was found longer than what was written to it accounts for. */
   #driftBytes = 0;
   /** End of a dropped record whose beginning could not be taken back; it goes out first. */
@@ -93,6 +97,7 @@ export class FileSink {
     this.#now = parts.now ?? (() => performance.now());
     this.#fd = parts.fd;
     this.#blocks = new Blocks(parts.sys);
+    this.#crowd = parts.crowd ?? new Crowd();
     const stat = fstatSync(parts.fd);
     this.#regular = stat.isFile();
     this.#fifo = stat.isFIFO();
@@ -351,8 +356,12 @@ export class FileSink {
     return kept;
   }
 
-  /** Before a large write: blocks for it, and whether the file ends where it was believed to. */
+  /**
+   * Before a large write: blocks for it, and whether the file ends where it was believed to. Not in a crowd: who writes at once
+   * into the same disk waits in one row for the same page of its books, and each in that row for a turn at a CPU.
+   */
   #prepare(bytes: number, begunBytes: number): void {
+    if (this.#crowd.isThere(bytes)) return;
     const end = this.#blocks.allocate(this.#fd, bytes);
     if (end >= 0) this.#driftBytes = end - begunBytes - (this.#state[DriverField.sizeBytes] ?? 0);
   }

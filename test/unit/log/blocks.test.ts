@@ -47,7 +47,7 @@ class Rig {
   });
 
   constructor(test: Test, fileMaxBytes = Number.POSITIVE_INFINITY) {
-    this.disk = new Disk(test, { fileMaxBytes }, { sys: this.calls });
+    this.disk = new Disk(test, { fileMaxBytes }, { sys: this.calls, crowd: { isThere: () => false } });
   }
 
   /** What was asked since the last time. */
