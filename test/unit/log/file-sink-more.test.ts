@@ -231,3 +231,13 @@ t.test('a record whose beginning a reader took with him, and whose end was given
   sink.close();
   closeSync(next);
 });
+
+t.test('what was given up while the file could be written is told before the next record', (t) => {
+  const disk = new Disk(t);
+  disk.write('a\n');
+  disk.held = 'bb\ncc\n';
+  disk.drop(); // as for a driver that has thrown (src/log/feed.ts)
+  disk.write('d\n');
+  t.match(disk.content, /^a\nnotice: .*dropped 6 bytes in 2 records.*\nd\n$/);
+  t.end();
+});
