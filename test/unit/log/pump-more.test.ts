@@ -107,3 +107,39 @@ t.test('with nobody attached nobody is asked, and nobody woken', async (t) => {
   );
   t.same(rig.run(), ['out:one\n', 'out:two\n']);
 });
+
+t.test('asked to leave it goes when little was read since it was last asked, and nothing is half', async (t) => {
+  const rig = new PumpRig(t);
+  const asked: string[] = [];
+  const ask = (what: string) => () => {
+    asked.push(what);
+    rig.tell({ kind: 'leave', belowBytes: 4 });
+  };
+  rig.begin();
+  rig.steps.push(
+    () => rig.print('abc\n'),
+    ask('four bytes were read'),
+    () => {
+      rig.journal.stalled = true;
+      ask('a sink is stalled')();
+    },
+    () => {
+      rig.journal.stalled = false;
+      rig.print('de\n');
+    },
+    ask('three bytes were read'),
+    ask('too late'),
+  );
+  rig.run();
+  t.same(asked, ['four bytes were read', 'a sink is stalled', 'three bytes were read']);
+  t.equal(rig.text(STDOUT), 'abc\nde\n');
+  t.equal(rig.journal.sheds, 0, 'what drivers hold is the next one’s');
+});
+
+t.test('at the end drivers give up what they still hold, so that it is counted', async (t) => {
+  const rig = new PumpRig(t);
+  rig.begin();
+  rig.print('abc\n');
+  rig.run();
+  t.equal(rig.journal.sheds, 1);
+});

@@ -55,7 +55,7 @@ class Journal implements LogDriver {
     return true;
   }
 
-  readonly stalled = false;
+  stalled = false;
   readonly patient = false;
   readonly wakeAtMs = Number.POSITIVE_INFINITY;
   readonly waitFd = -1;
@@ -66,7 +66,10 @@ class Journal implements LogDriver {
 
   retry(): void {}
 
-  shed(): void {}
+  sheds = 0;
+  shed(): void {
+    this.sheds++;
+  }
 
   settle(stream: Stream): void {
     this.entries.push(`${NAMES[stream]}:settle`);

@@ -164,6 +164,36 @@ t.test('a disk that does not come back holds up its own log alone, and what it s
   t.ok(hung.complaints.lines.some((line) => /Failed to sync log file .*Input\/output error/.test(line)));
 });
 
+t.test('the end waits until all files are durable, and the fds that were made for that are closed', async (t) => {
+  const copies: number[] = [];
+  const told: ((result: number) => void)[] = [];
+  const { worker, streams } = new Rig(t, {
+    targets: ({ dir, path }) =>
+      [path, join(dir, 'second')].map((each) => ({ driver: 'k8s-file', path: each, fd: openLog(each) })),
+    withSys: realSysBut({
+      fsyncLater: (fd, onDone) => {
+        copies.push(fd);
+        told.push(onDone);
+        return 0;
+      },
+    }),
+  });
+  worker.begin(streams.sources);
+  await streams.print('x\n');
+  await waitFor('x', () => streams.records.length === 1);
+  worker.end(true);
+  await waitFor('both', () => told.length === 2);
+  told[0]?.(0);
+  await new Promise((resolve) => setImmediate(resolve));
+  t.same(streams.endings, []);
+  told[1]?.(0);
+  t.match(await streams.ended(), { records: 2 });
+  t.same(
+    copies.map((fd) => sys.fcntl(fd, F_GETFD, 0)),
+    [-EBADF, -EBADF],
+  );
+});
+
 t.test('a flood is a thread’s, from the byte on where main was', async (t) => {
   const rig = new Rig(t, { pacing: { busyMs: 0.2 } });
   const { worker, streams, pool } = rig;
