@@ -1,5 +1,6 @@
 /** Line after line: the pump reads each at once, and misses nothing of what else comes with it. */
 import t from 'tap';
+import { EIO } from '../../../src/native/constants.ts';
 import { Rest } from '../../../src/native/rest.ts';
 import { sys } from '../../../src/native/sys.ts';
 import { PumpRig } from './pump-rig.ts';
@@ -73,12 +74,42 @@ t.test('a stream that ends after a line is not asked again', async (t) => {
   rig.out.writeFd = -1; // closed by now
 });
 
+t.test('a terminal that everybody closes after a line is left alone for a while', async (t) => {
+  let closed = 0;
+  const rig = new PumpRig(t, {
+    terminal: true,
+    calls: {
+      read: (fd, bytes, offset, length) => {
+        if (closed === 0) return sys.read(fd, bytes, offset, length);
+        if (++closed === 5) rig.end(false);
+        return EIO;
+      },
+    },
+  });
+  rig.begin();
+  const close = () => {
+    closed = 1;
+    rig.print('x'); // what makes it readable, as a terminal's end does
+  };
+  rig.steps.push(
+    () => rig.print('one\n'),
+    () => rig.print('two\n'),
+    close,
+  );
+  const beganMs = performance.now();
+  rig.run();
+  t.ok(performance.now() - beganMs >= 100, `closed for ${performance.now() - beganMs} ms`);
+});
+
 t.test('what goes wrong with a line goes wrong in the loop', async (t) => {
   let broken = false;
   const rig = new PumpRig(t, {
     calls: {
       read: (fd, bytes, offset, length) => {
-        if (broken) throw new Error('no such thing');
+        if (broken) {
+          broken = false; // once: nobody else comes upon it
+          throw new Error('no such thing');
+        }
         return sys.read(fd, bytes, offset, length);
       },
     },
