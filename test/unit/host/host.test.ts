@@ -205,9 +205,9 @@ t.test('what a session holds is kept until its clients have left', async (t) => 
   const rig = new HostRig(t, { withOutput: true });
   const { made } = await rig.join();
   made.end(0);
-  t.same(made.journal, ['begin']);
+  t.same([made.journal, made.released], [['begin'], false]);
   made.closed?.();
-  t.same(made.journal, ['begin', 'close']);
+  t.same([made.journal, made.released], [['begin', 'close'], true]);
 });
 
 t.test(

@@ -20,7 +20,7 @@ import { realSysBut } from '../native/fake-sys.ts';
 import { block } from '../native/report.ts';
 import { Complaints } from '../session/complaints.ts';
 import { options } from '../session/options.ts';
-import { SessionRig } from '../session/rig.ts';
+import { LEAKED_FDS, SessionRig } from '../session/rig.ts';
 
 export const BUILD = 'build-1';
 const BACKLOG = 300;
@@ -34,10 +34,12 @@ export class Made {
   /** Calls back when its clients are gone; undefined = it has no output. */
   closed: (() => void) | undefined;
   readonly made: MadeSession;
+  readonly #rig: SessionRig;
 
   constructor(test: Test, joiner: Joiner, given: Options, withOutput: boolean) {
     this.joiner = joiner;
-    const { session } = new SessionRig(test, { options: given });
+    this.#rig = new SessionRig(test, { options: given });
+    const { session } = this.#rig;
     sys.close(session.parts.cwdFd); // its own calls only write down what happened
     session.post = (event) => this.posted.push(event.type);
     if (withOutput) {
@@ -53,6 +55,11 @@ export class Made {
       this.#closeAll();
     };
     this.made = { session, begin: () => this.journal.push('begin'), cancel, close };
+  }
+
+  /** Whether the caller's fds were closed, as of all that a session still holds. */
+  get released(): boolean {
+    return this.#rig.journal.includes(`close ${LEAKED_FDS[0]}`);
   }
 
   end(status: number): void {
