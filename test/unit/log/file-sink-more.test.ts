@@ -8,10 +8,22 @@ import type { SyncFile } from '../../../src/log/file-sink.ts';
 import { openLog } from '../../../src/log/open-log.ts';
 import { F_SETPIPE_SZ, O_NONBLOCK } from '../../../src/native/constants.ts';
 import { sys } from '../../../src/native/sys.ts';
+import { realSysBut } from '../native/fake-sys.ts';
 import { Complaints } from '../session/complaints.ts';
 import { Disk, fileSink } from './sink-rig.ts';
 
-const { EIO } = constants.errno;
+const { EAGAIN, EIO } = constants.errno;
+
+/** Calls of which write(2) does what is planned, in turn: takes so many bytes, fails with -errno, or dies; then as ever. */
+function planned(plan: (number | 'die')[]): typeof sys {
+  return realSysBut({
+    write: (fd, bytes, offset, length) => {
+      const next = plan.shift() ?? length;
+      if (next === 'die') throw new Error('died');
+      return next < 0 ? next : sys.write(fd, bytes, offset, Math.min(next, length));
+    },
+  });
+}
 
 t.test(
   'taking back half a record does not lengthen a file that somebody emptied meanwhile (copytruncate)',
@@ -240,4 +252,43 @@ t.test('what was given up while the file could be written is told before the nex
   disk.write('d\n');
   t.match(disk.content, /^a\nnotice: .*dropped 6 bytes in 2 records.*\nd\n$/);
   t.end();
+});
+
+t.test('who takes over amid the record of a loss ends that line, however short, and tells the loss anew', async (t) => {
+  for (const begun of [1, 2, 30]) {
+    const plan: (number | 'die')[] = [-EIO];
+    const disk = new Disk(t, {}, { sys: planned(plan) });
+    disk.write('lost\n');
+    disk.drop();
+    plan.push(begun, 'die');
+    t.throws(() => disk.retry(), { message: 'died' });
+    disk.sink = disk.takeOver();
+    disk.retry();
+    disk.write('next\n');
+    const [first, second = '', ...others] = disk.content.split('\n');
+    t.match(second, /^notice: \[conmon\] dropped 5 bytes in 1 records /);
+    t.equal(first, second.slice(0, begun), `${begun} bytes`);
+    t.same(others, ['next', '']);
+  }
+});
+
+t.test('a record that was given up when a single byte of it was in a FIFO is ended there, and not lost', async (t) => {
+  const disk = new Disk(t);
+  const path = join(disk.dir, 'fifo');
+  sys.mkfifo(path, 0o600);
+  const reader = openSync(path, O_NONBLOCK);
+  const [fd, counters, { diag }] = [openLog(path), newCounters(), disk.complaints];
+  const sink = fileSink({ sys: planned([1, -EAGAIN]), diag, counters, path, fd });
+  const both = Buffer.from('one\ntwo\n');
+  t.equal(sink.write(both, 0, both.length), 0, 'one byte');
+  t.equal(sink.write(both, 0, both.length), 0);
+  t.equal(sink.stalled, true);
+  sink.drop(both, 0, both.length);
+  t.match(counters, { writtenBytes: 4, droppedBytes: 4, droppedRecords: 1 });
+  sink.retry();
+  const bytes = Buffer.alloc(4096);
+  const read = bytes.toString('latin1', 0, sys.read(reader, bytes, 0, bytes.length));
+  t.match(read, /^one\nnotice: \[conmon\] dropped 4 bytes in 1 records .*\n$/);
+  sink.close();
+  closeSync(reader);
 });
