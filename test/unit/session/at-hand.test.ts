@@ -140,6 +140,40 @@ t.test('a link that the cache does not follow is where it leads to, however many
   t.equal(readdirSync('/proc/self/fd').length, before, 'no fd stays');
 });
 
+t.test(
+  'eight links one behind the other are followed, and no more: not those either that lead to themselves',
+  async (t) => {
+    const dir = directory(t);
+    writeFileSync(join(dir, '0'), '');
+    mkdirSync(join(dir, 'place0'));
+    for (let links = 1; links <= 9; links++) {
+      symlinkSync(`${links - 1}`, join(dir, `${links}`));
+      symlinkSync(`place${links - 1}`, join(dir, `place${links}`));
+    }
+    symlinkSync('round', join(dir, 'round'));
+    let looks = 0;
+    const openat2: typeof sys.openat2 = (dirFd, path, flags, mode, resolve) => {
+      if (resolve !== RESOLVE_CACHED || path === dir) return sys.openat2(dirFd, path, flags, mode, resolve);
+      looks++;
+      return EAGAIN;
+    };
+    const fake = realSysBut({ openat2 });
+    for (const [links, followed] of [
+      [1, true],
+      [8, true],
+      [9, false],
+    ] as const) {
+      t.equal(isAtHand(fake, join(dir, `${links}`)), followed, `${links} to a file`);
+      t.equal(isPlaceAtHand(fake, join(dir, `place${links}`)), followed, `${links} to a place`);
+    }
+    for (const is of [isAtHand, isPlaceAtHand]) {
+      looks = 0;
+      t.equal(is(fake, join(dir, 'round')), false);
+      t.equal(looks, 9, 'the link itself, and what eight lead to');
+    }
+  },
+);
+
 t.test('a link at the end is followed by the cache alone', async (t) => {
   const flags: number[] = [];
   const openat2: typeof sys.openat2 = (dirFd, path, how, mode, resolve) => {
@@ -176,4 +210,15 @@ t.test('the type of a mount is asked for once, and a number is never taken for a
     [proc, 'proc'],
   ] as const)
     t.equal(mounts.typeAt(unnumbered, fd), name, 'without numbers each is asked for');
+});
+
+t.test('a mount that was in no table is looked for again: it may have been put into one since', async (t) => {
+  const fds = [openSync('/proc', constants.O_RDONLY), sys.eventfd(0, 0)];
+  t.teardown(() => fds.forEach(closeSync));
+  const [proc = -1, nowhere = -1] = fds;
+  const mounts = new Mounts();
+  const numbered = realSysBut({ mountId: () => 7 });
+  t.equal(mounts.typeAt(numbered, nowhere), '', 'an eventfd is on no mount that anybody sees');
+  t.equal(mounts.typeAt(numbered, proc), 'proc');
+  t.equal(mounts.typeAt(numbered, nowhere), 'proc', 'which is known from then on');
 });
