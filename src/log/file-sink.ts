@@ -208,6 +208,11 @@ export class FileSink {
     });
   }
 
+  /** Another one goes on with the file. It ends the line of a record that was given up, and of the record's end it knows nothing. */
+  leave(): void {
+    if (this.#rest !== undefined && this.#rest.length > 1) this.#lose(this.#rest.subarray(0, -1), this.#errno);
+  }
+
   close(): void {
     if (this.#rest !== undefined && !this.#finishRest(this.#rest)) this.#lose(this.#rest, this.#errno);
     if (this.#fifo) this.#tellUnread();

@@ -167,7 +167,7 @@ export class RecordFile implements LogDriver {
   }
 
   leave(): void {
-    // The file is the other one's.
+    this.#parts.sink.leave(); // the file is the other one's
   }
 
   sync(): void {

@@ -4,6 +4,7 @@ import { constants } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { newCounters } from '../../../src/log/counters.ts';
+import { ownDriverState } from '../../../src/log/driver-state.ts';
 import type { SyncFile } from '../../../src/log/file-sink.ts';
 import { openLog } from '../../../src/log/open-log.ts';
 import { F_SETPIPE_SZ, O_NONBLOCK } from '../../../src/native/constants.ts';
@@ -290,5 +291,30 @@ t.test('a record that was given up when a single byte of it was in a FIFO is end
   const read = bytes.toString('latin1', 0, sys.read(reader, bytes, 0, bytes.length));
   t.match(read, /^one\nnotice: \[conmon\] dropped 4 bytes in 1 records .*\n$/);
   sink.close();
+  closeSync(reader);
+});
+
+t.test('who leaves amid a record that was given up counts what is missing of it as lost, once', async (t) => {
+  const disk = new Disk(t);
+  const path = join(disk.dir, 'fifo');
+  sys.mkfifo(path, 0o600);
+  const reader = openSync(path, O_NONBLOCK);
+  const [fd, counters, { diag }, state] = [openLog(path), newCounters(), disk.complaints, ownDriverState()];
+  const make = () => fileSink({ sys: planned([2, -EAGAIN]), diag, counters, path, fd, state });
+  const first = make();
+  const both = Buffer.from('one\ntwo\n');
+  first.write(both, 0, both.length);
+  first.write(both, 0, both.length);
+  first.drop(both, 0, both.length);
+  first.leave();
+  make().leave(); // who takes over has nothing of it but the line's end
+  t.match(counters, { writtenBytes: 3, droppedBytes: 5, droppedRecords: 2 });
+  const last = fileSink({ sys, diag, counters, path, fd, state });
+  last.retry();
+  const bytes = Buffer.alloc(4096);
+  const read = bytes.toString('latin1', 0, sys.read(reader, bytes, 0, bytes.length));
+  t.match(read, /^on\nnotice: \[conmon\] dropped 5 bytes in 2 records .*\n$/);
+  t.equal(counters.writtenBytes, read.length);
+  last.close();
   closeSync(reader);
 });
