@@ -439,21 +439,36 @@ static napi_value sys_readlinkat(napi_env env, napi_callback_info info)
 
 /* ---- waiting --------------------------------------------------------------------------------------------------- */
 
-/* ppoll(pollfds: Int32Array of {fd, events | revents << 16}, count, timeoutMs, which may have a fraction; below 0 = for ever) */
+/*
+ * ppoll(pollfds: Int32Array of {fd, events | revents << 16}, count, timeoutMs, which may have a fraction; below 0 = for ever, lasted:
+ * Float64Array that gets how long it has waited, ms; may be left out)
+ */
 static napi_value sys_poll(napi_env env, napi_callback_info info)
 {
 	struct args a = get_args(env, info);
 	struct bytes set = arg_bytes(&a, 0);
 	int count = arg_int(&a, 1);
 	double timeout = arg_double(&a, 2);
+	struct bytes lasted = {NULL, 0};
+	int tells = a.count > 3;
+	if (tells)
+		lasted = arg_bytes(&a, 3);
 	/* Not above what poll(2) takes; NaN neither. */
-	REFUSE_IF(env, a.bad || count < 0 || (size_t)count > set.length / sizeof(struct pollfd) || !(timeout <= INT32_MAX));
-	struct timespec limit = {0, 0};
+	REFUSE_IF(env, a.bad || count < 0 || (size_t)count > set.length / sizeof(struct pollfd) || !(timeout <= INT32_MAX) ||
+			       (tells && lasted.length < sizeof(double)));
+	struct timespec limit = {0, 0}, begun, ended;
 	if (timeout > 0) {
 		limit.tv_sec = (time_t)(timeout / 1000);
 		limit.tv_nsec = (long)((timeout - (double)limit.tv_sec * 1000) * 1000000);
 	}
-	ANSWER(env, ppoll((struct pollfd *)(void *)set.data, (nfds_t)count, timeout < 0 ? NULL : &limit, NULL));
+	if (!tells)
+		ANSWER(env, ppoll((struct pollfd *)(void *)set.data, (nfds_t)count, timeout < 0 ? NULL : &limit, NULL));
+	(void)clock_gettime(CLOCK_MONOTONIC, &begun);
+	int result = ppoll((struct pollfd *)(void *)set.data, (nfds_t)count, timeout < 0 ? NULL : &limit, NULL);
+	int failure = errno;
+	(void)clock_gettime(CLOCK_MONOTONIC, &ended);
+	*(double *)(void *)lasted.data = (double)(ended.tv_sec - begun.tv_sec) * 1e3 + (double)(ended.tv_nsec - begun.tv_nsec) / 1e6;
+	return small(env, result < 0 ? -failure : result);
 }
 
 /* eventfd(initial, flags) */

@@ -97,6 +97,7 @@ function runSession(options: Options, diag: Diag, prepared: Prepared): void {
     syncPipe: new SyncPipe(sys, diag, syncKey(options.apiVersion, options.exec), prepared.syncFd),
     notifyRelay: openNotifyRelay(options, diag),
     onGone: () => execs.refuse(),
+    onRest: () => execs.sweep(diag),
     sharesProcess: () => execs.busy,
     onDone: (status) => execs.leave(status),
   });

@@ -19,8 +19,6 @@ import { closeTargets, diagPlan, prepare } from './prepare.ts';
 import { afterSecondGo } from './second-go.ts';
 
 const ACCEPT_PAUSE_MS = 100;
-/** The start is over by then, and whatever was started together with it. */
-const SWEEP_AFTER_MS = 1000;
 
 export class Execs {
   readonly #reaper: Reaper;
@@ -28,7 +26,8 @@ export class Execs {
   #socket: SessionSocket | undefined;
   #watch: Watch | undefined;
   #pause: ReturnType<typeof setTimeout> | undefined;
-  #sweep: ReturnType<typeof setTimeout> | undefined;
+  /** Whether sockets beside ours were looked at. */
+  #swept = false;
   #host: Host | undefined;
 
   constructor(reaper: Reaper, launch: Launch) {
@@ -48,7 +47,6 @@ export class Execs {
       const socket = new SessionSocket(sys, container.parts.options.cid, process.env['XDG_RUNTIME_DIR']);
       this.#socket = socket;
       this.#listen(socket, container, diag);
-      this.#sweep = setTimeout(() => sweepBeside(socket, diag), SWEEP_AFTER_MS);
     } catch (error) {
       this.refuse();
       diag.debug(`execs cannot join: ${errorText(error)}`);
@@ -76,11 +74,25 @@ export class Execs {
 
   refuse(): void {
     clearTimeout(this.#pause);
-    clearTimeout(this.#sweep);
     if (this.#watch !== undefined) sys.unwatch(this.#watch);
     this.#watch = undefined;
     this.#socket?.close();
     this.#socket = undefined;
+  }
+
+  /**
+   * Looks for sockets that killed daemons have left beside this one's, once. When nobody says anything: it takes more than a
+   * millisecond, in which a line would wait (docs/adr/0062-from-poll-to-the-line.md).
+   */
+  sweep(diag: Diag): void {
+    if (this.#swept || this.#socket === undefined) return;
+    this.#swept = true;
+    try {
+      const removed = this.#socket.sweep();
+      if (removed > 0) diag.debug(`removed ${removed} session sockets of daemons that were killed`);
+    } catch (error) {
+      diag.debug(`session sockets are not looked through: ${errorText(error)}`);
+    }
   }
 
   /** The container's session is done. */
@@ -109,14 +121,5 @@ export class Execs {
         afterSecondGo,
       },
     });
-  }
-}
-
-function sweepBeside(socket: SessionSocket, diag: Diag): void {
-  try {
-    const removed = socket.sweep();
-    if (removed > 0) diag.debug(`removed ${removed} session sockets of daemons that were killed`);
-  } catch (error) {
-    diag.debug(`session sockets are not looked through: ${errorText(error)}`);
   }
 }

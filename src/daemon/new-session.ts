@@ -24,7 +24,11 @@ export type OwnParts = Pick<
   SessionParts,
   'reaper' | 'oomScoreAdj' | 'leakedFds' | 'syncPipe' | 'notifyRelay' | 'onDone'
 > &
-  Partial<Pick<SessionParts, 'joined' | 'sharesProcess' | 'onGone'>> & { readonly temporaryDir: string | undefined };
+  Partial<Pick<SessionParts, 'joined' | 'sharesProcess' | 'onGone'>> & {
+    readonly temporaryDir: string | undefined;
+    /** Called when nobody has said anything for a moment, before memory is given back: what can wait until then. May be called again. */
+    readonly onRest?: () => void;
+  };
 
 /** Opens the engine's ways to the container; throws ConmonError ATTACH. */
 export function newSession(
@@ -35,6 +39,11 @@ export function newSession(
   pool?: () => Pool,
 ): Session {
   const { launch, cwdFd, environment, stdio } = prepared;
+  const { onRest, ...parts } = own;
+  const rest = (): void => {
+    onRest?.();
+    giveMemoryBackInTurns();
+  };
   return new Session({
     sys,
     diag,
@@ -44,21 +53,27 @@ export function newSession(
     environment,
     stdio,
     attachFiles: options.bundle === undefined || stdio === undefined ? undefined : new AttachFiles(sys, options),
-    startOutput: outputStarter(options, diag, prepared, pool),
-    ...own,
+    startOutput: outputStarter(options, diag, prepared, rest, pool),
+    ...parts,
     temporaryDir: own.temporaryDir ?? '/tmp',
   });
 }
 
 /** With passthrough there is nothing to read. */
-function outputStarter(options: Options, diag: Diag, prepared: Prepared, pool?: () => Pool): StartOutput {
+function outputStarter(
+  options: Options,
+  diag: Diag,
+  prepared: Prepared,
+  rest: () => void,
+  pool?: () => Pool,
+): StartOutput {
   return (onEnded, onFailed) => {
     const { logs, stdio } = prepared;
     if (stdio === undefined) {
-      restLater(options);
+      restLater(options, rest);
       return undefined;
     }
-    const steps = outputSteps(options, diag, logs, onEnded, pool);
+    const steps = outputSteps(options, diag, logs, onEnded, rest, pool);
     // Nobody waits for the pid of such an exec, but for its end: the log comes first.
     if (options.exec && !options.apiVersion) return toTheEnd(steps);
     const replaceLogs = (): void => replaceUnwritten(sys, diag, logs, rotationOf(options));
@@ -70,8 +85,8 @@ function outputStarter(options: Options, diag: Diag, prepared: Prepared, pool?: 
  * Gives memory back, once, when a container has run for a moment: behind its log worker, which does the same
  * (docs/adr/0041-memory-is-given-back.md).
  */
-function restLater({ exec }: Options): void {
-  if (!exec) setTimeout(giveMemoryBackInTurns, REST_AFTER_MS);
+function restLater({ exec }: Options, rest: () => void): void {
+  if (!exec) setTimeout(rest, REST_AFTER_MS);
 }
 
 function rotationOf({ logRotate, logMaxFiles }: Options): RotationPlan {
@@ -88,6 +103,7 @@ function* outputSteps(
   diag: Diag,
   logs: Prepared['logs'],
   onEnded: Parameters<StartOutput>[0],
+  rest: () => void,
   pool: (() => Pool) | undefined,
 ): OutputSteps {
   const threads = require('./threads.cjs') as typeof import('../threads/index.ts');
@@ -103,8 +119,8 @@ function* outputSteps(
     yield;
   }
   // A log that main writes says when there is time for it.
-  if (pool === undefined && !(onMain && logs.length > 0)) restLater(options);
-  const mainLogs = () => pool?.().mainLogs ?? new threads.MainLogs(sys, diag, { giveBack: giveMemoryBackInTurns });
+  if (pool === undefined && !(onMain && logs.length > 0)) restLater(options, rest);
+  const mainLogs = () => pool?.().mainLogs ?? new threads.MainLogs(sys, diag, { giveBack: rest });
   const limits = {
     fileMaxBytes: options.logSizeMaxBytes ?? Number.POSITIVE_INFINITY,
     globalMaxBytes: options.logGlobalSizeMaxBytes ?? Number.POSITIVE_INFINITY,

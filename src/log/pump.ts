@@ -86,6 +86,9 @@ export interface PumpParts {
   onRest?(): void;
 }
 
+/** What a read has come to: as much as was claimed, less, nothing, or no room to read into. */
+type ReadOutcome = 'full' | 'short' | 'empty' | 'blocked';
+
 interface Source {
   readonly stream: Stream;
   readonly terminal: boolean;
@@ -105,7 +108,18 @@ export class Pump {
   #sources: Source[] = [];
   /** (fd, events | revents << 16) pairs: the doorbell, the sources, then what stalled drivers wait for. */
   #pollSet: Int32Array<ArrayBuffer>;
-  readonly #request: PollRequest = { set: new Int32Array(0), count: 0, timeoutMs: 0 };
+  readonly #request: PollRequest = {
+    set: new Int32Array(0),
+    count: 0,
+    timeoutMs: 0,
+    shortStep: () => this.#takeLine(),
+  };
+  /** The wait is one between two lines. */
+  #betweenLines = false;
+  /** Whom {@link #takeLine} has read for the step that follows, and how that went. */
+  #lineSource: Source | undefined;
+  #lineOutcome: ReadOutcome = 'empty';
+  #lineError: Error | undefined;
   #ending: Extract<ToLogWorker, { kind: 'end' }> | undefined;
   #leaving = false;
   /** What was read when it was last asked to leave. */
@@ -146,7 +160,10 @@ export class Pump {
       const calm = !wasFull && this.#feed.calm && !this.#hungUp();
       const paused = this.#pausing;
       if (this.#prepare(calm)) {
+        this.#betweenLines = calm && !paused;
         yield this.#request;
+        this.#betweenLines = false;
+        if (this.#lineError !== undefined) throw this.#lineError;
         if (wasFull) this.#parts.declareAwake();
       }
       if (!calm) this.#retryDrivers();
@@ -159,6 +176,7 @@ export class Pump {
       this.#pausing = false;
       // While the ring was full, or in a pause, the sources were not asked: whether more is there is not known yet.
       if (!this.#full && !wasFull && !paused) this.#readAll(calm);
+      this.#lineSource = undefined;
       if (!this.#full && this.#parts.rest?.due(this.#parts.counters.readBytes) === true) this.#giveBack();
     }
     this.#parts.producer.unlimit();
@@ -287,7 +305,8 @@ export class Pump {
       const source = this.#sources[i];
       if (source === undefined) continue;
       // Also after each wait for something else: a read of a terminal that is still closed costs one system call.
-      if (source.hungUp) source.hungUp = false;
+      // What it has just turned out to be does not count.
+      if (source.hungUp && source !== this.#lineSource) source.hungUp = false;
       else if (this.#ready(1 + i)) {
         this.#readTurn(source);
         ready++;
@@ -313,8 +332,50 @@ export class Pump {
     else this.#pausing = this.#pace.pauses(bytes);
   }
 
+  /**
+   * A whole step, when nothing but the pump's next line has come: most of the time it is no more. The read comes first, and what it
+   * brings is with clients and log before anything else is looked at.
+   */
+  #takeLine(): boolean {
+    if (!this.#betweenLines || this.#ready(0)) return false;
+    const source = this.#firstReady();
+    if (source === undefined) return false;
+    try {
+      return this.#readLine(source);
+    } catch (error) {
+      this.#lineError = error instanceof Error ? error : new Error(String(error));
+      return false;
+    }
+  }
+
+  /** @returns whether the step is done with it. */
+  #readLine(source: Source): boolean {
+    this.#lineSource = source;
+    this.#lineOutcome = this.#readOnce(source, this.#parts.turnBytes ?? TURN_BYTES);
+    if (this.#lineOutcome !== 'short' || this.#pace.turnsLeft === 1 || !this.#isAlone(source) || !this.#feed.calm)
+      return false;
+    this.#pace.turnsLeft--;
+    const { rest } = this.#parts;
+    if (rest?.due(this.#parts.counters.readBytes) === true) this.#giveBack();
+    this.#request.timeoutMs = rest?.timeoutMs() ?? -1;
+    return true;
+  }
+
+  #firstReady(): Source | undefined {
+    for (let i = 0; i < this.#sources.length; i++) if (this.#ready(1 + i)) return this.#sources[i];
+    return undefined;
+  }
+
+  /** Whether it is the one that was read last, and no other has anything. */
+  #isAlone(source: Source): boolean {
+    if (source !== this.#pacedSource) return false;
+    for (let i = 0; i < this.#sources.length; i++) if (this.#ready(1 + i) && this.#sources[i] !== source) return false;
+    return true;
+  }
+
   /** A read that filled its claim is likely to be followed by more: the next one needs no poll. */
   #readTurn(source: Source): void {
+    if (source === this.#lineSource && this.#lineOutcome !== 'full') return;
     for (let left = this.#parts.turnBytes ?? TURN_BYTES; left > 0; ) {
       const before = this.#parts.counters.readBytes;
       if (this.#readOnce(source, left) !== 'full') return;
@@ -323,7 +384,7 @@ export class Pump {
   }
 
   /** One read of at most `leftBytes` through to the drivers. The caller goes on reading after a full one, up to `leftBytes`. */
-  #readOnce(source: Source, leftBytes: number): 'full' | 'short' | 'empty' | 'blocked' {
+  #readOnce(source: Source, leftBytes: number): ReadOutcome {
     const { producer, sys, counters, clients } = this.#parts;
     let offset = producer.tryClaimIdle(Math.min(leftBytes, READ_ALONE_BYTES), Math.min(leftBytes, READ_BYTES));
     // In that look at the ring nobody was let in: with nobody there, nobody has to hear of what comes.

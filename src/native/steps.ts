@@ -14,6 +14,13 @@ export interface PollRequest {
   count: number;
   /** -1 = until something is ready; a fraction counts. */
   timeoutMs: number;
+  /**
+   * A step's work when something is ready, without the loop: for what is done often and somebody waits for, since a generator that
+   * goes on is code that no CPU has at hand (docs/adr/0062-from-poll-to-the-line.md). Who polls may call it before the next step,
+   * and has not to. @returns whether that was all, and the same request is the next one; the set's answers are void then. It throws
+   * nothing: what goes wrong is the next step's to throw.
+   */
+  readonly shortStep?: () => boolean;
 }
 
 export type Steps<Result> = Generator<PollRequest, Result, void>;
@@ -22,9 +29,11 @@ export type Steps<Result> = Generator<PollRequest, Result, void>;
 export function runSteps<Result>(sys: Sys, steps: Steps<Result>): Result {
   for (let next = steps.next(); ; next = steps.next()) {
     if (next.done === true) return next.value;
-    const { set, count, timeoutMs } = next.value;
-    const result = sys.poll(set, count, timeoutMs);
-    if (result < 0) throw new Error(`worker: poll: ${sys.strerror(result)}`);
+    const request = next.value;
+    do {
+      const result = sys.poll(request.set, request.count, request.timeoutMs);
+      if (result < 0) throw new Error(`worker: poll: ${sys.strerror(result)}`);
+    } while (request.shortStep?.() === true);
   }
 }
 

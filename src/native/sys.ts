@@ -83,8 +83,9 @@ export interface Sys {
   /**
    * ppoll(2) without a mask on `count` pairs of (fd, events | revents << 16); a timeout below 0 waits for ever, a fraction counts,
    * to the nanosecond. EINTR answers 0: the caller rechecks.
+   * @param lasted gets how long it has waited, ms: who has something urgent to do then need not look at a clock first
    */
-  poll(set: Int32Array, count: number, timeoutMs: number): SysResult;
+  poll(set: Int32Array, count: number, timeoutMs: number, lasted?: Float64Array): SysResult;
   eventfd(initial: number, flags: number): SysResult;
   /** inotify_init1(2): an fd that is readable when a watched file has changed. */
   inotifyInit(flags: number): SysResult;
@@ -264,8 +265,9 @@ function open(): Sys {
       while (result === EINTR);
       return result;
     },
-    poll(set, count, timeoutMs) {
-      const result = addon.poll(set, count, timeoutMs);
+    poll(set, count, timeoutMs, lasted) {
+      const result =
+        lasted === undefined ? addon.poll(set, count, timeoutMs) : addon.poll(set, count, timeoutMs, lasted);
       return result === EINTR ? 0 : result;
     },
     sendmmsg(fd, bytes, parts, partsPerMessage, messages, flags) {

@@ -118,7 +118,7 @@ export class MainLoop<Result> {
   /** One step, and those after it that have nothing to wait for. */
   #go(): void {
     for (let steps = 1; ; steps++) {
-      if (!this.#step()) return;
+      if (!this.#step(nowMs())) return;
       if (!isBrief(this.#request)) break;
       if (steps === STEPS_A_TURN) {
         this.#going ??= setImmediate(() => this.#look());
@@ -135,9 +135,8 @@ export class MainLoop<Result> {
   }
 
   /** @returns whether the loop is still here. */
-  #step(): boolean {
+  #step(startMs: number): boolean {
     if (this.#writable.length > 0) this.#unwatchWritable();
-    const startMs = nowMs();
     let next: IteratorResult<PollRequest, Result>;
     try {
       next = this.#steps.next();
@@ -151,8 +150,13 @@ export class MainLoop<Result> {
       return false;
     }
     this.#request = next.value;
+    return this.#stepped(startMs);
+  }
+
+  /** A step was taken, which began at `startMs`. @returns whether the loop is still here. */
+  #stepped(startMs: number): boolean {
     const endMs = nowMs();
-    const { timeoutMs } = next.value;
+    const { timeoutMs } = this.#request;
     this.#deadlineMs = timeoutMs < 0 ? Number.POSITIVE_INFINITY : endMs + timeoutMs;
     this.#seenMs = endMs;
     const tookMs = endMs - startMs + this.#waitedMs;
@@ -269,17 +273,21 @@ export class MainLoop<Result> {
    * @returns {@link LINE}, {@link NONE}, {@link LEAVE}, or a negative errno.
    */
   #stepHere(): number {
-    const left = this.#deadlineMs - this.#seenMs;
+    const sinceMs = this.#seenMs;
+    const left = this.#deadlineMs - sinceMs;
     const ready = this.#mainWait.poll(this.#request, left < LONG_MS ? Math.max(Math.ceil(left), 0) : -1);
     if (ready <= 0) return ready;
-    return this.#step() && this.#staysHere() ? LINE : LEAVE;
+    // No clock before the line is where it belongs: each look at one is code that this CPU may have to fetch first.
+    const done = this.#request.shortStep?.() === true;
+    const startMs = sinceMs + this.#mainWait.lastedMs;
+    return (done ? this.#stepped(startMs) : this.#step(startMs)) && this.#staysHere() ? LINE : LEAVE;
   }
 
   /** Nothing was ready: its time may be over, or a signal has ended the wait. @returns whether it goes on waiting here. */
   #stepLate(): boolean {
     if (this.#mainWait.late) return false;
     this.#seenMs = nowMs();
-    return this.#seenMs < this.#deadlineMs || (this.#step() && this.#staysHere());
+    return this.#seenMs < this.#deadlineMs || (this.#step(this.#seenMs) && this.#staysHere());
   }
 
   #staysHere(): boolean {

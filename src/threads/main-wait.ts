@@ -16,6 +16,7 @@ export class MainWait {
   #loopFd = -1;
   /** A request's set, and the event loop's fd behind it. */
   #set = new Int32Array(0);
+  readonly #lasted = new Float64Array(1);
   #planned = false;
   /** The event loop has something to do, as of the last {@link poll}. */
   wanted = false;
@@ -63,7 +64,7 @@ export class MainWait {
     own[length + 1] = POLLIN;
     // Each time: it costs less than to know of all that may have given the event loop something to do.
     const loopMs = this.#sys.loopTimeout();
-    const result = this.#sys.poll(own, count + 1, earlier(loopMs, timeoutMs));
+    const result = this.#sys.poll(own, count + 1, earlier(loopMs, timeoutMs), this.#lasted);
     let ready = result < 0 ? result : 0;
     for (let i = 1; i < length; i += 2) {
       const answer = own[i] ?? 0;
@@ -72,6 +73,11 @@ export class MainWait {
     }
     this.wanted = loopMs === 0 || (own[length + 1] ?? 0) >>> 16 !== 0;
     return ready;
+  }
+
+  /** How long the last {@link poll} has waited. */
+  get lastedMs(): number {
+    return this.#lasted[0] ?? 0;
   }
 
   /** Nothing was ready: whether it is the event loop's time. */

@@ -243,18 +243,20 @@ for (const [name, logPaths, loops, most] of [
       const leaked = new Set([...fdsOf(process.pid).values()].filter((path) => !path.startsWith('anon_inode:')));
       const held = (): readonly string[] =>
         [...fdsOf(container.daemonPid).values()].filter((path) => path === '/dev/null' || !leaked.has(path));
-      // Each thread's loop comes by and by; the start's own fds are gone by then.
-      await waitFor('all loops', () => held().filter((path) => /eventpoll/.test(path)).length === loops);
-      await waitFor('nothing more than that', () => held().length <= most);
+      const others = (all: readonly string[]) => all.filter((path) => !kinds.some(({ pattern }) => pattern.test(path)));
+      // Each thread's loop comes by and by; the start's own fds are gone by then, and so are those of the look for left sockets.
+      const idle = await waitFor('all loops, and nothing more than that', () => {
+        const all = held();
+        const started = all.filter((path) => /eventpoll/.test(path)).length === loops;
+        return started && all.length <= most && others(all).length === 0 && all;
+      }).catch(held);
+      c.t.equal(idle.filter((path) => /eventpoll/.test(path)).length, loops, 'all loops');
+      c.t.ok(idle.length <= most, `${idle.length} fds`);
       for (const { kind, pattern, nodes, ours } of kinds) {
-        const count = held().filter((path) => pattern.test(path)).length;
+        const count = idle.filter((path) => pattern.test(path)).length;
         c.t.ok(count <= nodes + ours, `${kind}: ${count}, of at most ${nodes} of Node's and ${ours} of ours`);
       }
-      c.t.strictSame(
-        held().filter((path) => !kinds.some(({ pattern }) => pattern.test(path))),
-        [],
-        'nothing of another kind',
-      );
+      c.t.strictSame(others(idle), [], 'nothing of another kind');
       c.t.equal(
         kinds.reduce((sum, { nodes, ours }) => sum + nodes + ours, 0),
         most,

@@ -31,6 +31,30 @@ t.test('a loop alone waits in poll itself', async (t) => {
   t.throws(() => runSteps({ ...sys, poll: () => -22 }, waits(fd, 1, 1, [])), /poll: Invalid argument/);
 });
 
+t.test('a short step is taken in the loop’s place, until it says that there is more', async (t) => {
+  const fd = bell();
+  const said: string[] = [];
+  const answers = [true, true, false];
+  function* steps(): Steps<string> {
+    const request: PollRequest = {
+      set: Int32Array.of(fd, POLLIN),
+      count: 1,
+      timeoutMs: 1000,
+      shortStep: () => {
+        said.push(`short ${(request.set[1] ?? 0) >>> 16 !== 0}`);
+        return answers.shift() === true;
+      },
+    };
+    ring(fd);
+    yield request;
+    said.push('step');
+    return 'done';
+  }
+  t.equal(runSteps(sys, steps()), 'done');
+  t.same(said, ['short true', 'short true', 'short true', 'step']);
+  sys.close(fd);
+});
+
 t.test('of many loops those take a step that are ready or out of time', async (t) => {
   const loop = new StepLoop(sys);
   const [own, a, b, c] = [bell(), bell(), bell(), bell()];

@@ -42,6 +42,22 @@ t.test('poll says which fds are ready for what', async (t) => {
   sys.close(readFd);
 });
 
+t.test('poll tells how long it has waited, whoever wants to know', async (t) => {
+  const { readFd, writeFd } = pipe(O_CLOEXEC);
+  const set = Int32Array.of(readFd, POLLIN);
+  const lasted = new Float64Array(1);
+  const beforeMs = performance.now();
+  t.equal(sys.poll(set, 1, 20, lasted), 0);
+  const tookMs = performance.now() - beforeMs;
+  t.ok((lasted[0] ?? 0) >= 20 && (lasted[0] ?? 0) <= tookMs, `${lasted[0]} of ${tookMs} ms`);
+  sys.write(writeFd, Buffer.from('x'), 0, 1);
+  lasted[0] = -1;
+  t.equal(sys.poll(set, 1, -1, lasted), 1);
+  t.ok((lasted[0] ?? -1) >= 0, 'also when there was nothing to wait for');
+  t.equal(sys.poll(Int32Array.of(readFd, POLLIN), 1, 0, new Float64Array(0)), -EINVAL, 'no room for an answer');
+  for (const fd of [readFd, writeFd]) sys.close(fd);
+});
+
 t.test('poll waits as long as it was told', async (t) => {
   const from = performance.now();
   t.equal(sys.poll(new Int32Array(0), 0, 30), 0);

@@ -627,3 +627,48 @@ t.test(`lines, messages, timers, immediates and loops that change places, at ran
   t.same(rig.ends, []);
   t.ok(rig.waits > 0, `${rig.waits} waits, ${rig.told} of ${rig.lines} through libuv`);
 });
+
+t.test(
+  'in the loop’s own wait a line is a short step’s, the loop takes what is more, and neither is main’s time while it waits',
+  async (t) => {
+    const rig = new Rig(t);
+    const a = rig.pipe();
+    const said: string[] = [];
+    const tookMs: number[] = [];
+    const bytes = new Uint8Array(1000);
+    function* steps(): Steps<string> {
+      let heard = '';
+      const request: PollRequest = {
+        set: Int32Array.of(-1, POLLIN, a.readFd, POLLIN),
+        count: 2,
+        timeoutMs: -1,
+        shortStep: () => {
+          heard = take(a, bytes);
+          if (heard.includes('slow')) for (const beganMs = performance.now(); performance.now() - beganMs < 30; );
+          if (heard.includes('long')) return false;
+          said.push(`short ${heard}`);
+          return true;
+        },
+      };
+      for (;;) {
+        heard = '';
+        yield request;
+        const text = heard === '' ? take(a, bytes) : heard;
+        said.push(`step ${text}`);
+        if (text.includes('end')) return text;
+      }
+    }
+    rig.run(steps(), (ms) => tookMs.push(ms));
+    // The shell's end has main leave the wait: what is said then is a step's again.
+    await rig.shell(
+      a,
+      'i=0; while [ $i -lt 20 ]; do echo x; sleep 0.02; i=$((i + 1)); done; echo long; sleep 0.02; echo slow; sleep 0.05; echo y',
+    );
+    t.ok(said.filter((text) => text === 'short x\n').length >= 5, said.join('|'));
+    t.ok(said.includes('step long\n'), 'read by the short step, gone on with by the loop');
+    t.equal(said.filter((text) => /long/.test(text)).length, 1);
+    t.ok(said.includes('short slow\n'));
+    t.ok(Math.max(...tookMs) >= 30, 'a short step that takes long is told of');
+    t.ok(tookMs.reduce((sum, ms) => sum + ms) < 400, `${tookMs}: the waits are in it`);
+  },
+);
