@@ -292,8 +292,16 @@ promise(
     await refused.conmon.stderrClosed;
     c.t.match(refused.conmon.stderr, /^\[conmon:e\]: Failed to open log file .*fifo: No such device or address$/m);
     const copy = reader(c, path, 'cat');
-    const container = c.container({ script: `${SAY}; say 1 30000`, logPaths: [path] });
+    const steps = new Steps(c);
+    // All together far more than a FIFO and conmon hold, and no step so much: how slow the reader is does not matter.
+    const lasts = [5000, 10_000, 15_000, 20_000, 25_000, 30_000];
+    const script = steps.script(lasts.map((last) => `say ${last - 4999} ${last}`));
+    const container = c.container({ script, logPaths: [path] });
     await container.run();
+    for (const last of lasts) {
+      await steps.run();
+      await logged(copy.path, last);
+    }
     c.t.equal(await container.finished(), 0);
     await copy.ended;
     balance(c, readNumbered(readFileSync(copy.path)), 30_000, /never/);
