@@ -1,8 +1,10 @@
 /** Line after line: the pump reads each at once, and misses nothing of what else comes with it. */
 import t from 'tap';
-import { EIO } from '../../../src/native/constants.ts';
+import { ROOMY_BYTES } from '../../../src/log/pace.ts';
+import { EIO, F_SETPIPE_SZ } from '../../../src/native/constants.ts';
 import { Rest } from '../../../src/native/rest.ts';
 import { sys } from '../../../src/native/sys.ts';
+import { STDOUT } from '../../../src/proto/stream.ts';
 import { PumpRig } from './pump-rig.ts';
 
 t.test('a line after a line takes one poll and one read', async (t) => {
@@ -57,7 +59,24 @@ t.test('half a line after a line is settled', async (t) => {
     () => rig.print('two\n'),
     () => rig.print('half'),
   );
+  let beforeSleep: readonly string[] = [];
+  rig.steps.push(() => {
+    beforeSleep = [...rig.journal.entries];
+    rig.end();
+  });
   t.same(rig.run(), ['out:one\n', 'out:two\n', 'out:half', 'out:settle']);
+  t.same(beforeSleep, rig.journal.entries, 'before the pump sleeps again');
+});
+
+t.test('lines one by one that come quickly are left to come together, as those of a loop', async (t) => {
+  let nowMs = 0;
+  const rig = new PumpRig(t, { now: () => (nowMs += 0.01) });
+  t.equal(sys.fcntl(rig.out.writeFd, F_SETPIPE_SZ, ROOMY_BYTES), ROOMY_BYTES);
+  rig.begin();
+  for (let i = 0; i < 200; i++) rig.steps.push(() => rig.print(`line ${i}\n`));
+  rig.run();
+  t.equal(rig.text(STDOUT).split('\n').length - 1, 200);
+  t.ok(rig.pauses > 100, `${rig.pauses} pauses`);
 });
 
 t.test('a stream that ends after a line is not asked again', async (t) => {

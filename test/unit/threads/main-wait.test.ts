@@ -670,5 +670,7 @@ t.test(
     t.ok(said.includes('short slow\n'));
     t.ok(Math.max(...tookMs) >= 30, 'a short step that takes long is told of');
     t.ok(tookMs.reduce((sum, ms) => sum + ms) < 400, `${tookMs}: the waits are in it`);
+    // Twenty lines come 20 ms after one another.
+    t.ok((tookMs.toSorted((a, b) => a - b)[tookMs.length >> 1] ?? 0) < 10, `${tookMs}: a wait is in most of them`);
   },
 );
