@@ -148,12 +148,23 @@ t.test('what goes wrong with a line goes wrong in the loop', async (t) => {
 t.test('amid lines that never pause the pump rests when it has been long enough', async (t) => {
   let nowMs = 0;
   const restedMs: number[] = [];
-  const rig = new PumpRig(t, { rest: new Rest(() => nowMs), onRest: () => restedMs.push(nowMs) });
+  const rig = new PumpRig(t, {
+    rest: new Rest(() => nowMs),
+    onRest: () => restedMs.push(nowMs),
+    calls: {
+      // The next line is there before the next poll.
+      read: (fd, bytes, offset, length) => {
+        const result = sys.read(fd, bytes, offset, length);
+        if (fd !== rig.out.readFd || result <= 0) return result;
+        nowMs += 900;
+        if (nowMs < 40_000) rig.print('line\n');
+        else rig.end();
+        return result;
+      },
+    },
+  });
   rig.begin();
-  rig.afterPolls = () => {
-    nowMs += 900;
-    if (nowMs < 40_000) rig.print('line\n');
-  };
+  rig.print('line\n');
   rig.run();
   t.equal(restedMs.length, 1);
   t.ok((restedMs[0] ?? 0) >= 30_000 && (restedMs[0] ?? 0) < 33_000, `at ${restedMs}`);
