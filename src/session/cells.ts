@@ -189,6 +189,12 @@ export function control(session: Session, event: { command: ControlCommand }): S
   return session.state;
 }
 
+/** The terminal is gone with the container. Who asks for a new log file waits for it without a limit (contract section 6). */
+export function reopenLogs(session: Session, event: { command: ControlCommand }): State {
+  if (event.command.kind === 'reopen') session.output?.reopen();
+  return session.state;
+}
+
 /** Where the container's output comes from: its pipes, or its terminal and the pipe that caught the runtime's messages. */
 function sourcesOf(session: Session): readonly Source[] {
   const { stdio } = session.parts;

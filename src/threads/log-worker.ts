@@ -100,6 +100,7 @@ export class LogWorker {
   #clients = false;
   #hasDied = false;
   #lost = false;
+  #finished = false;
   #closed = false;
 
   /** Takes the fds of `plan` over. `onEnded` is called once: with the totals, or without when the worker was lost for good. */
@@ -216,8 +217,12 @@ export class LogWorker {
 
   /** An engine waits for the new file without a limit: it gets one also when nobody is left to write to it. */
   reopen(): void {
-    if (this.#lost) replaceUnwritten(this.#sys, this.#diag, this.#plan.targets, this.#plan.rotation);
+    if (this.#finished) this.#replaceUnwritten();
     else this.#tell({ kind: 'reopen' });
+  }
+
+  #replaceUnwritten(): void {
+    replaceUnwritten(this.#sys, this.#diag, this.#plan.targets, this.#plan.rotation);
   }
 
   end(drain: boolean): void {
@@ -384,7 +389,10 @@ export class LogWorker {
   #finish(counters: LogCounters | undefined): void {
     this.#place = undefined;
     this.#quiet = undefined;
+    this.#finished = true;
     this.#stopLooking();
+    // Asked for when the loop listened no longer: it was making its files durable, which may take a while, or is lost.
+    if (this.#told.some(({ kind }) => kind === 'reopen')) this.#replaceUnwritten();
     this.#onEnded(counters);
   }
 }

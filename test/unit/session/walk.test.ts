@@ -324,6 +324,15 @@ t.test('ctl: reopen reaches the output while there is one', async (t) => {
   const rig = new SessionRig(t).run();
   t.same(rig.post({ type: 'control', command: { kind: 'reopen' } }), ['output reopens']);
   rig.exits(CONTAINER_PID, 0);
+  t.equal(rig.state, 'draining');
+  t.same(
+    rig.post({ type: 'control', command: { kind: 'reopen' } }),
+    ['output reopens'],
+    'who asks waits without a limit',
+  );
+  t.same(rig.post({ type: 'control', command: { kind: 'resize', rows: 1, columns: 2 } }), [], 'its terminal is gone');
+  t.equal(rig.session.wantedSize, undefined);
+  rig.outputEnds();
   t.same(rig.post({ type: 'control', command: { kind: 'reopen' } }), []);
 });
 

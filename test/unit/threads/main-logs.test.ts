@@ -1,6 +1,6 @@
 /** For src/threads/main-logs.ts and log-worker.ts: quiet logs are written by main, floods by a thread, and nothing is lost between. */
 import { execFileSync, spawn } from 'node:child_process';
-import { closeSync, openSync, readdirSync, writeFileSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -192,6 +192,30 @@ t.test('the end waits until all files are durable, and the fds that were made fo
     copies.map((fd) => sys.fcntl(fd, F_GETFD, 0)),
     [-EBADF, -EBADF],
   );
+});
+
+t.test('a new file that is asked for while the last log is being made durable is made when that is done', async (t) => {
+  let durable: (() => void) | undefined;
+  const { worker, streams } = new Rig(t, {
+    withSys: realSysBut({
+      fsyncLater: (_fd, onDone) => {
+        durable = () => onDone(0);
+        return 0;
+      },
+    }),
+  });
+  worker.begin(streams.sources);
+  await streams.print('x\n');
+  worker.end(true);
+  await waitFor('the last log to be written', () => durable !== undefined);
+  const [rotated] = streams.records;
+  // As the kubelet and CRI-O do it.
+  renameSync(streams.path, `${streams.path}.1`);
+  worker.reopen();
+  durable?.();
+  await streams.ended();
+  t.equal(rotated, 'stdout F x');
+  t.equal(readFileSync(streams.path, 'latin1'), '');
 });
 
 t.test('a flood is a thread’s, from the byte on where main was', async (t) => {
