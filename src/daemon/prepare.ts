@@ -48,7 +48,7 @@ export function prepare(source: Source, options: Options, diag: Diag): Prepared 
   const rules = { rotate: options.logRotate, allowlistDirs: options.logAllowlistDirs };
   const logs = openTargets(sys, diag, options.logTargets, options, rules);
   try {
-    const plan = { stdin: options.stdin, terminal: options.terminal, logged: logs.length > 0 };
+    const plan = { stdin: options.stdin, terminal: options.terminal };
     return { ...source, syncFd, startFd, attachFd, logs, stdio: passthrough ? undefined : openStdio(sys, diag, plan) };
   } catch (error) {
     closeTargets(logs);

@@ -18,7 +18,7 @@ const QUICK_MS = TURNS * 0.1;
 /** From one pause to the next when there was nothing to read for a while in between: then it does not pay any longer. */
 const SLOW_MS = 2.5 * PAUSE_MS;
 /** A turn that has read so much needs no pause to be worth it. */
-const PLENTY_BYTES = 1 << 17;
+export const PLENTY_BYTES = 1 << 17;
 
 export class Pace {
   readonly #now: () => number;

@@ -9,7 +9,7 @@ import { ConmonError } from '../diag/error.ts';
 import { F_GETFL, F_SETFL, F_SETPIPE_SZ, O_CLOEXEC } from '../native/constants.ts';
 import { failureText, type Sys } from '../native/sys.ts';
 
-/** A pipe of 64 KiB wakes the log worker sixteen times for what one of 1 MiB gives it in one go. */
+/** A pipe of 64 KiB has its reader and the container wait for each other sixteen times for what one of 1 MiB gives in one go. */
 const PIPE_BYTES = 1 << 20;
 
 /** Both ends of the container's streams; -1 where there is none. Owned by the session until it hands them on. */
@@ -30,8 +30,6 @@ export interface StdioPlan {
   readonly stdin: boolean;
   /** Input and output are a terminal's, which the runtime makes; the pipes then only catch its messages. */
   readonly terminal: boolean;
-  /** A driver reads the output; else it goes to /dev/null (not to the pipe that catches the runtime's messages). */
-  readonly logged: boolean;
 }
 
 /** Throws ConmonError PIPE when the machine has no fds left. */
@@ -48,7 +46,8 @@ export function openStdio(sys: Sys, diag: Diag, plan: StdioPlan): Stdio {
     childStderrFd: errors.writeFd,
   };
   for (const fd of [stdio.stdinFd, stdio.stdoutFd, stdio.stderrFd]) if (fd !== -1) setNonblocking(sys, fd);
-  if (plan.logged && !plan.terminal) grow(sys, diag, stdio.stdoutFd);
+  // Also when nobody logs: it is read all the same, for clients or for nobody (docs/adr/0067-a-flood-that-nobody-logs.md).
+  if (!plan.terminal) grow(sys, diag, stdio.stdoutFd);
   // While it creates the container nobody reads what the runtime says: this much must fit (runc --debug says a lot).
   grow(sys, diag, stdio.stderrFd);
   if (input) openToAll(diag, input.readFd, 'stdin');

@@ -69,3 +69,16 @@ promise(
     await verify(c, container, new RepeatedContent(out, 20), new RepeatedContent(err, 20));
   },
 );
+
+promise(
+  'a flood that nobody logs, in large writes and a line at a time on both streams, is read to its end',
+  { runtimes: realRuntimes(), timeoutMs: 120_000 },
+  async (c) => {
+    const lines = (to: number) => `i=0; while [ $i -lt 30000 ]; do echo $i >&${to} || exit 8; i=$((i+1)); done`;
+    const script = `(${lines(2)}) & ${lines(1)}; wait; head -c 300000000 /dev/zero || exit 9; exit 7`;
+    const container = c.container({ script, logPaths: ['none'] });
+    await container.run();
+    c.t.equal(await container.exited(60_000), 7);
+    await container.ended();
+  },
+);

@@ -1,12 +1,53 @@
 /** Output that nobody wants: read to the last byte, and no longer looked at once its stream has ended. */
 import t from 'tap';
-import { sys } from '../../../src/native/sys.ts';
+import { PAUSE_MS, PLENTY_BYTES, ROOMY_BYTES } from '../../../src/log/pace.ts';
+import { EAGAIN } from '../../../src/native/constants.ts';
+import { sys, type Watch } from '../../../src/native/sys.ts';
 import { Discard } from '../../../src/threads/discard.ts';
 import { waitFor } from '../../helpers/wait.ts';
+import { fakeSys } from '../native/fake-sys.ts';
 import { Complaints } from '../session/complaints.ts';
 import { Streams } from './rig.ts';
 
 const FLOOD_BYTES = 3_000_000;
+const LINE_BYTES = 100;
+/** Turns before it is known how quickly they come (src/log/pace.ts). */
+const KNOWN = 32;
+
+/** Streams whose pipes have `pipeBytes`, and a clock: `turn(ms, bytes)` is one that comes that long after the one before. */
+function paced(pipeBytes: number, fds: readonly number[] = [5]) {
+  const ready: (() => void)[] = [];
+  const pauses: number[] = [];
+  let at = 1e6;
+  let waiting = 0;
+  const discard = new Discard(
+    fakeSys({
+      fcntl: () => pipeBytes,
+      watch: (_fd, onReady) => {
+        ready.push(() => onReady(0));
+        return {} as Watch;
+      },
+      read: (_fd, _bytes, _offset, length) => {
+        const bytes = Math.min(waiting, length);
+        waiting -= bytes;
+        return bytes === 0 ? EAGAIN : bytes;
+      },
+      poll: (_set, count, timeoutMs) => {
+        pauses.push(count === 0 ? timeoutMs : Number.NaN);
+        return 0;
+      },
+    }),
+    new Complaints().diag,
+    fds,
+    () => at,
+  );
+  const turn = (ms: number, bytes = LINE_BYTES, stream = 0) => {
+    at += ms;
+    waiting = bytes;
+    ready[stream]?.();
+  };
+  return { discard, pauses, turn, turns: (count: number, ms: number) => Array.from({ length: count }, () => turn(ms)) };
+}
 
 t.test('all that comes on both streams is read and counted', async (t) => {
   const streams = new Streams(t);
@@ -58,4 +99,40 @@ t.test('an fd that cannot be watched is told', (t) => {
   discard.close();
   t.match(complaints.lines, [/^\[conmon:e\]: Failed to watch the container's output: Operation not permitted/]);
   t.end();
+});
+
+t.test('a line now and then is read at once, and nothing is waited for', async (t) => {
+  const { discard, pauses, turns } = paced(ROOMY_BYTES);
+  turns(1000, 1);
+  t.strictSame(pauses, []);
+  t.equal(discard.bytes, 1000 * LINE_BYTES);
+});
+
+t.test('lines that follow each other quickly are let come together, on either stream', async (t) => {
+  const { pauses, turn, turns } = paced(ROOMY_BYTES, [5, 6]);
+  turns(KNOWN - 1, 0.01);
+  t.strictSame(pauses, []);
+  turns(1, 0.01);
+  t.strictSame(pauses, [PAUSE_MS]);
+  for (let i = 0; i < 10; i++) turn(PAUSE_MS, LINE_BYTES, i % 2);
+  t.equal(pauses.length, 11);
+});
+
+t.test('what comes in plenty is not waited for, and what comes after it must be quick anew', async (t) => {
+  const { pauses, turn, turns } = paced(ROOMY_BYTES);
+  turns(KNOWN, 0.01);
+  t.equal(pauses.length, 1);
+  turn(PAUSE_MS, PLENTY_BYTES);
+  turns(KNOWN - 1, 0.01);
+  t.equal(pauses.length, 1);
+  turns(1, 0.01);
+  t.equal(pauses.length, 2);
+});
+
+t.test('a pipe that would be full before a pause is over, or a terminal, is read at once', async (t) => {
+  for (const pipeBytes of [ROOMY_BYTES / 2, -9]) {
+    const { pauses, turns } = paced(pipeBytes);
+    turns(1000, 0.01);
+    t.strictSame(pauses, [], String(pipeBytes));
+  }
 });
