@@ -1,8 +1,9 @@
 /**
  * CRI log records: `TIMESTAMP STREAM TAG CONTENT\n`. Blocks of 64 bytes while there is room: the newlines of a whole
- * block are found first, as bits, so that one line's end does not have to be known before the next is looked for. What
- * is left at the edges goes 16 bytes at a time. Reads up to 63 bytes past what it uses and writes up to 63 past its
- * output; both areas have that slack.
+ * block are found first, as bits, so that one line's end does not have to be known before the next is looked for. The
+ * middle of a long line has a loop of its own, which only looks for its end. What is left at the edges goes 16 bytes at
+ * a time. Reads up to 63 bytes past what it uses and writes up to 63 past its output; both areas have that slack, and lie
+ * further than one block's output from address 0.
  */
 
 // Offsets into a formatter's state: src/kernel/layout.ts names them for TypeScript.
@@ -21,6 +22,8 @@ const PARTIAL: u8 = 0x50;
 const BLOCK: usize = 64;
 /** What one block can become at most, 64 empty lines: 64 * (45 + 1), and the bytes of a line that was open. */
 const BLOCK_OUT_MAX: usize = 64 * 46 + 64;
+/** A line that is longer is likely to go on: shorter ones pay more for the start of the loop than it gains (docs/adr/0066-long-lines.md). */
+const LONG: usize = 512;
 
 /**
  * Formats `length` bytes at `src` to the state's output position, below `outEnd`. A line without an end stays open: the
@@ -36,12 +39,15 @@ export function k8s(state: usize, src: usize, length: usize, outEnd: usize): usi
   let from = src;
   let to: usize = load<u32>(state, OUT);
   let open: usize = load<u32>(state, OPEN);
-  let content: usize = load<u32>(state, CONTENT);
+  let content: usize = open == 0 ? 0 : load<u32>(state, CONTENT);
   let records: u32 = load<u32>(state, RECORDS);
 
+  const lastFrom = end - BLOCK;
+  const lastTo = outEnd - BLOCK_OUT_MAX;
+
   while (from < end) {
-    // ---- whole blocks, with room for whatever is in them
-    while (end - from >= BLOCK && outEnd - to >= BLOCK_OUT_MAX && (open == 0 || content <= CONTENT_MAX - BLOCK)) {
+    // ---- whole blocks, with room for whatever is in them; without an open record there is no content
+    while (from <= lastFrom && to <= lastTo && content <= CONTENT_MAX - BLOCK) {
       const a = v128.load(from);
       const b = v128.load(from, 16);
       const c = v128.load(from, 32);
@@ -57,7 +63,6 @@ export function k8s(state: usize, src: usize, length: usize, outEnd: usize): usi
           v128.store(to, prefix2, 32);
           open = to;
           to += PREFIX_BYTES;
-          content = 0;
         }
         v128.store(to, a);
         v128.store(to, b, 16);
@@ -66,6 +71,30 @@ export function k8s(state: usize, src: usize, length: usize, outEnd: usize): usi
         to += BLOCK;
         content += BLOCK;
         from += BLOCK;
+        if (content < LONG) continue;
+        // ---- as much of it as there is, and room for it and its newline
+        let most = CONTENT_MAX - content;
+        if (end - from < most) most = end - from;
+        if (outEnd - to - 1 < most) most = outEnd - to - 1;
+        const begin = from;
+        const stop = from + (most & ~(BLOCK - 1));
+        const shift = to - from;
+        while (from != stop) {
+          const a = v128.load(from);
+          const b = v128.load(from, 16);
+          const c = v128.load(from, 32);
+          const d = v128.load(from, 48);
+          const ab = v128.or(i8x16.eq(a, newlines), i8x16.eq(b, newlines));
+          const cd = v128.or(i8x16.eq(c, newlines), i8x16.eq(d, newlines));
+          if (v128.any_true(v128.or(ab, cd))) break;
+          v128.store(from + shift, a);
+          v128.store(from + shift, b, 16);
+          v128.store(from + shift, c, 32);
+          v128.store(from + shift, d, 48);
+          from += BLOCK;
+        }
+        content += from - begin;
+        to = from + shift;
         continue;
       }
       let mask: u64 =
@@ -127,7 +156,6 @@ export function k8s(state: usize, src: usize, length: usize, outEnd: usize): usi
       v128.store(to, prefix2, 32);
       open = to;
       to += PREFIX_BYTES;
-      content = 0;
     } else if (to + 2 > outEnd) break;
 
     // Content may grow to `stop`, by the record's limit, the input and the output (one byte stays for the newline).
@@ -155,6 +183,7 @@ export function k8s(state: usize, src: usize, length: usize, outEnd: usize): usi
     }
     if (found) {
       open = 0;
+      content = 0;
       records++;
       continue;
     }
@@ -165,6 +194,7 @@ export function k8s(state: usize, src: usize, length: usize, outEnd: usize): usi
     else store<u8>(open, PARTIAL, TAG);
     store<u8>(to++, NEWLINE);
     open = 0;
+    content = 0;
     records++;
   }
 

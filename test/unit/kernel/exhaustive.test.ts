@@ -108,6 +108,36 @@ t.test('lines around the longest record, cut around its end', async (t) => {
   t.pass();
 });
 
+t.test('a long line ends where its newline is', async (t) => {
+  for (let length = 480; length <= 1300; length++) {
+    const line = Buffer.from(`${'y'.repeat(length)}\n${'z'.repeat(700)}`);
+    const wanted = expected(line);
+    for (const sourceAlign of [0, length % 64]) {
+      rig.place({ outputBytes: 1 << 14, sourceAlign, outputAlign: (length * 7) % 64 }).feed(line, LEAD);
+      rig.settle();
+      if (!rig.output.equals(wanted)) t.fail(`${length} bytes at ${sourceAlign}`);
+    }
+  }
+  t.pass();
+});
+
+t.test('a long line fills an output of any size, but for its newline', async (t) => {
+  const line = Buffer.from(`${'y'.repeat(6000)}\n`);
+  for (let outputBytes = 3500; outputBytes <= 3700; outputBytes++) {
+    const reference = new ReferenceFormatter();
+    let at = 0;
+    rig.place({ outputBytes, sourceAlign: outputBytes % 64 }).feed(line, LEAD, 0, (bytes, cut) => {
+      reference.feed(line.subarray(at, at + bytes), LEAD);
+      at += bytes;
+      if (cut) reference.settle();
+    });
+    if (!rig.output.equals(reference.output)) t.fail(`${outputBytes} bytes`);
+    const first = rig.output.indexOf(0x0a) + 1;
+    if (first !== outputBytes) t.fail(`${first} of ${outputBytes} bytes are used`);
+  }
+  t.pass();
+});
+
 t.test('what lies behind the chunk has no say', async (t) => {
   const bytes = Buffer.from(Array.from({ length: LENGTH_MAX }, () => random.pick([0x0a, 0x61, 0x62])));
   for (let length = 0; length <= LENGTH_MAX; length++) {
@@ -120,4 +150,17 @@ t.test('what lies behind the chunk has no say', async (t) => {
     }
   }
   t.pass(`seed ${SEED}`);
+});
+
+t.test('nor behind a chunk that ends amid a long line', async (t) => {
+  for (let length = 480; length <= 900; length++) {
+    const chunk = Buffer.alloc(length, 'y');
+    const wanted = expected(chunk);
+    for (const behind of [0x0a, 0x61]) {
+      rig.place({ outputBytes: 1 << 14, sourceAlign: length % 64 }).feed(chunk, LEAD, behind);
+      rig.settle();
+      if (!rig.output.equals(wanted)) t.fail(`${length} bytes before ${behind}`);
+    }
+  }
+  t.pass();
 });

@@ -75,6 +75,19 @@ t.test('a long line is P records of 8192 bytes and one F', async (t) => {
   t.equal(rig.output.toString(), `${A}P ${content}\n${A}P ${content}\n${A}F ${content}\n`);
 });
 
+t.test('how long a record may be does not depend on the one before it', async (t) => {
+  const [long, next] = ['x'.repeat(CONTENT_MAX_BYTES - 64), 'y'.repeat(700)];
+  start().feed(Buffer.from(long), A);
+  rig.settle();
+  rig.feed(Buffer.from(`${next}\n`), B);
+  t.equal(rig.output.toString(), `${A}P ${long}\n${B}F ${next}\n`, 'a part');
+  for (let length = CONTENT_MAX_BYTES - 130; length <= CONTENT_MAX_BYTES; length++) {
+    const line = 'x'.repeat(length);
+    start().feed(Buffer.from(`ab\n${line}\n${next}\n`), A);
+    if (rig.output.toString() !== `${A}F ab\n${A}F ${line}\n${A}F ${next}\n`) t.fail(`a line of ${length} bytes`);
+  }
+});
+
 t.test('a stream that ends without a newline gets no empty F', async (t) => {
   start().feed(Buffer.from('last words'), A);
   rig.settle();
