@@ -164,7 +164,9 @@ export class MainLogs {
         owner.onBusy();
       },
       // A journal that does not keep up: a thread may wait for it, which costs a third (src/log/journal-socket.ts).
-      onFull: () => owner.onBusy(),
+      onFull: () => {
+        if (isBetweenRecords(task)) owner.onBusy(); // it is asked again at the next wait
+      },
       onEnd: (result, error) => {
         syncs.whenDone(() => owner.onEnd(result, error));
       },

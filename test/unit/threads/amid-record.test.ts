@@ -4,6 +4,7 @@
  */
 import { closeSync, readSync } from 'node:fs';
 import { constants } from 'node:os';
+import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { F_ADD_SEALS, F_DUPFD_CLOEXEC, MFD_ALLOW_SEALING, MFD_CLOEXEC } from '../../../src/native/constants.ts';
 import { sys } from '../../../src/native/sys.ts';
@@ -13,10 +14,11 @@ import { MainLogs, type Pacing } from '../../../src/threads/main-logs.ts';
 import { WorkerPool } from '../../../src/threads/pool.ts';
 import * as code from '../../../workers/log.ts';
 import { waitFor } from '../../helpers/wait.ts';
+import { Journal } from '../log/journald-rig.ts';
 import { Complaints } from '../session/complaints.ts';
 import { Streams } from './rig.ts';
 
-const { ENOSPC } = constants.errno;
+const { EAGAIN, ENOSPC } = constants.errno;
 const F_SEAL_SHRINK = 0x2;
 /** Of the first record: amid its time. */
 const BEGUN_BYTES = 10;
@@ -30,20 +32,27 @@ class Rig {
   busyMs = Number.POSITIVE_INFINITY;
   readonly #complaints = new Complaints('debug');
   readonly #readFd: number;
+  /** Beside the file. It takes everything, until main finds it full. */
+  readonly journal: Journal;
+  journalIsFull = false;
   #roomBytes = BEGUN_BYTES;
   #refused = 0;
 
-  constructor(test: Test) {
+  constructor(test: Test, { withJournal = false } = {}) {
     this.streams = new Streams(test);
+    this.journal = new Journal(join(this.streams.dir, 'journal'));
     const logFd = sys.memfdCreate('log', MFD_CLOEXEC | MFD_ALLOW_SEALING);
     test.equal(sys.fcntl(logFd, F_ADD_SEALS, F_SEAL_SHRINK), 0);
     this.#readFd = sys.fcntl(logFd, F_DUPFD_CLOEXEC, 3);
     // Main's calls alone: a thread has its own, and the same file.
-    const { write } = sys;
+    const { write, sendmmsg } = sys;
     test.teardown(() => {
       sys.write = write;
+      sys.sendmmsg = sendmmsg;
       closeSync(this.#readFd);
+      this.journal.close();
     });
+    sys.sendmmsg = (_fd, _memory, _table, _partsEach, count) => (this.journalIsFull ? -EAGAIN : count);
     sys.write = (fd, bytes, offset, length) => {
       if (fd !== logFd) return write(fd, bytes, offset, length);
       const taken = Math.min(this.#roomBytes, length);
@@ -60,7 +69,10 @@ class Rig {
       },
     };
     const mainLogs = new MainLogs(sys, this.#complaints.diag, { code, pacing });
-    const plan = { ...this.streams.plan(logFd), mainLogs: () => mainLogs };
+    const who = { cid: 'c'.repeat(64), name: undefined, tag: undefined, labels: [], tellPartial: true };
+    const journald = { driver: 'journald', socketPath: this.journal.path, ...who } as const;
+    const { targets, ...rest } = this.streams.plan(logFd);
+    const plan = { ...rest, targets: withJournal ? [...targets, journald] : targets, mainLogs: () => mainLogs };
     this.worker = new LogWorker(sys, this.#complaints.diag, new WorkerPool(), plan, this.streams.onEnded);
     this.worker.begin(this.streams.sources);
   }
@@ -134,6 +146,23 @@ t.test('a record that a full disk has cut for good is ended before a thread goes
   const counters = await rig.ended();
   t.match(rig.log, /^\S{35} stdout F first\n/);
   isWhole(t, rig, counters, true);
+});
+
+t.test('so it is when a journal beside the file is full, which a thread could wait for', async (t) => {
+  const rig = new Rig(t, { withJournal: true });
+  await rig.giveUpFirst();
+  rig.journalIsFull = true;
+  for (let i = 0; i < 5; i++) {
+    await rig.print('busy');
+    await rig.heard();
+  }
+  t.equal(rig.onThread, false);
+  rig.makeRoom();
+  await waitFor('a thread to go on', () => rig.onThread);
+  await rig.print('last');
+  await rig.ended();
+  t.match(rig.log, /^\S{35} stdout F first\n\S{35} stderr F \[conmon\] dropped .*\n/);
+  t.match(rig.log, /stdout F last\n$/);
 });
 
 t.test('when a client has to be let in before, its line is ended, and what is missing counts as lost', async (t) => {
