@@ -4,7 +4,7 @@ import { JSON_CONTENT_MAX_BYTES } from '../../../src/kernel/layout.ts';
 import { type Random, seededRandom } from '../../helpers/random.ts';
 import { SEED } from '../native/fake-sys.ts';
 import { JsonReference } from './json-reference.ts';
-import { JsonRig, leastOutput, tailOf } from './json-rig.ts';
+import { JsonRig, leastOutput, tailOf } from './rig.ts';
 
 const rig = new JsonRig();
 const LENGTH_MAX = 100;

@@ -1,7 +1,7 @@
 /** Single promises of the json formatter, by name. */
 import t from 'tap';
 import { JSON_CONTENT_MAX_BYTES } from '../../../src/kernel/layout.ts';
-import { JsonRig, tailOf } from './json-rig.ts';
+import { JsonRig, tailOf } from './rig.ts';
 
 const rig = new JsonRig();
 const [A, B] = [tailOf(1), tailOf(2)];
