@@ -35,7 +35,7 @@ const PARTS = 5;
 const PRIORITY_AT = 9;
 const SLOT_TEXT = Buffer.from('PRIORITY=6\nMESSAGE\n');
 const SLOT_BYTES = 32;
-/** The length that follows is 8 bytes, little endian; lines use the first three. */
+/** The length that follows is 8 bytes, little endian; no line needs more than the first two. */
 const SIZE_AT = SLOT_TEXT.length;
 const SIZE_BYTES = 8;
 const WHOLE_END = Buffer.from('\n');
@@ -167,7 +167,7 @@ export class Journald implements LogDriver {
           this.#fail(EAGAIN); // goes on as soon as the socket has room, after whatever else waits
           return false;
         }
-        if (sent < this.#count || planned < length) continue;
+        if (planned < length) continue;
       }
       this.#hold(lane, offset + taken, length - taken);
       taken = length;
@@ -236,10 +236,10 @@ export class Journald implements LogDriver {
   /** There is no file. */
   reopen(): void {}
 
-  /** journald's to do. */
   /** What it keeps is small, and in use again with the next line. */
   rest(): void {}
 
+  /** journald's to do. */
   sync(): void {}
 
   leave(): void {
@@ -327,8 +327,7 @@ export class Journald implements LogDriver {
     const slot = this.#slots + SLOT_BYTES * index;
     this.#bytes[slot + PRIORITY_AT] = ZERO + priority;
     this.#bytes[slot + SIZE_AT] = size & 0xff;
-    this.#bytes[slot + SIZE_AT + 1] = (size >> 8) & 0xff;
-    this.#bytes[slot + SIZE_AT + 2] = (size >> 16) & 0xff;
+    this.#bytes[slot + SIZE_AT + 1] = size >> 8;
     return slot;
   }
 
@@ -358,12 +357,10 @@ export class Journald implements LogDriver {
 
   /** Sends what was prepared, in order. @returns how many messages; fewer than all: it is stalled. */
   #send(): number {
-    if (this.#socket.fd === -1) {
-      const connected = this.#socket.connect();
-      if (connected < 0) {
-        this.#fail(connected);
-        return 0;
-      }
+    const connected = this.#socket.connect();
+    if (connected < 0) {
+      this.#fail(connected);
+      return 0;
     }
     const { counters } = this.#parts;
     let sent = 0;

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Test } from 'tap';
 import { createMemory, loadKernel } from '../../../src/kernel/kernel.ts';
+import { formatStateOffset } from '../../../src/kernel/layout.ts';
 import { newCounters } from '../../../src/log/counters.ts';
 import { DriverField, driverState } from '../../../src/log/driver-state.ts';
 import { Journald } from '../../../src/log/journald.ts';
@@ -12,13 +13,23 @@ import { F_GET_SEALS, F_SEAL_ALL, MSG_DONTWAIT, SOCK_CLOEXEC, SOCK_DGRAM } from 
 import { type Sys, sys } from '../../../src/native/sys.ts';
 import type { JournaldTarget } from '../../../src/proto/log-messages.ts';
 import { STDERR, STDOUT, type Stream } from '../../../src/proto/stream.ts';
-import { memoryBytes, outputOffset, RING_OFFSET, type RingGeometry } from '../../../src/ring/layout.ts';
+import {
+  DRIVER_BYTES,
+  DRIVERS_OFFSET,
+  FORMATS_OFFSET,
+  memoryBytes,
+  outputOffset,
+  RING_OFFSET,
+  type RingGeometry,
+} from '../../../src/ring/layout.ts';
 import { decodeEntry, field, type JournalEntry } from '../../helpers/journal-entry.ts';
 import { realSysBut } from '../native/fake-sys.ts';
 import { Complaints } from '../session/complaints.ts';
 
 export const CID = `0123456789abcdef${'f'.repeat(48)}`;
 const MESSAGE_MOST = 1 << 21;
+/** What is in memory that is nobody's, or the ring's. */
+const FILLED = 0xee;
 
 /** The other end of the socket. */
 export class Journal {
@@ -77,6 +88,8 @@ export class Journal {
 export interface JournaldRigOptions {
   readonly target?: Partial<JournaldTarget>;
   readonly calls?: Partial<Sys>;
+  /** As a thread's: a full socket is waited for. Here nobody reads meanwhile: it costs the test's time. */
+  readonly waits?: boolean | 'unsaid';
 }
 
 export class JournaldRig {
@@ -103,6 +116,7 @@ export class JournaldRig {
     this.#options = options;
     this.memory = createMemory(memoryBytes(this.#geometry));
     this.#bytes = new Uint8Array(this.memory.buffer);
+    this.#bytes.fill(FILLED, RING_OFFSET);
     this.driver = this.takeOver();
     test.teardown(() => {
       this.driver.close();
@@ -139,6 +153,24 @@ export class JournaldRig {
       outputs: [outputOffset(this.#geometry, 0), outputOffset(this.#geometry, 1)],
       outputBytes: this.#geometry.outputBytes,
       now: () => this.nowMs,
+      ...(this.#options.waits !== 'unsaid' && { waits: this.#options.waits ?? false }),
+    });
+  }
+
+  /** Memory that is neither the driver's, nor the formatters', nor of the ring behind `usedBytes` of it, and was written to: offsets. */
+  strays(usedBytes: number): number[] {
+    const behind = (index: number): number => outputOffset(this.#geometry, index) + this.#geometry.outputBytes;
+    const places: readonly (readonly [number, number, number])[] = [
+      [0, FORMATS_OFFSET, 0],
+      [formatStateOffset(2), DRIVERS_OFFSET, 0],
+      [DRIVERS_OFFSET + DRIVER_BYTES, RING_OFFSET, 0],
+      [RING_OFFSET + usedBytes, outputOffset(this.#geometry, 0), FILLED],
+      [behind(0), outputOffset(this.#geometry, 1), FILLED],
+      [behind(1), memoryBytes(this.#geometry), FILLED],
+    ];
+    return places.flatMap(([from, to, byte]) => {
+      const at = this.#bytes.subarray(from, to).findIndex((each) => each !== byte);
+      return at === -1 ? [] : [from + at];
     });
   }
 

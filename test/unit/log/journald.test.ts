@@ -59,13 +59,15 @@ t.test('NUL, invalid UTF-8 and what looks like the protocol pass as they are', a
 
 t.test('a priority at the beginning of a line overrides and is taken off', async (t) => {
   const rig = new JournaldRig(t);
-  rig.print('<0>zero\n<7>seven\n<3>\n<8>eight\n<a>\n< 3>\n <3>\n<3\n<>\n<3x\n<\n');
+  rig.print('<0>zero\n<7>seven\n<3>\n<8>eight\n<a>\n< 3>\n <3>\n<3\n<>\n<3x\n<\nx3>\n</>\n');
   rig.print('<6>info\n', STDERR);
   t.same(rig.lines, [
     '0|zero\n',
     '7|seven\n',
     '3|\n',
-    ...['<8>eight\n', '<a>\n', '< 3>\n', ' <3>\n', '<3\n', '<>\n', '<3x\n', '<\n'].map((line) => `6|${line}`),
+    ...['<8>eight\n', '<a>\n', '< 3>\n', ' <3>\n', '<3\n', '<>\n', '<3x\n', '<\n', 'x3>\n', '</>\n'].map(
+      (line) => `6|${line}`,
+    ),
     '6|info\n',
   ]);
 });
@@ -104,6 +106,15 @@ t.test('what a stream ends with is a part', async (t) => {
   t.equal(rig.lines.length, 3, 'once');
 });
 
+t.test('a priority is a part’s own also when nothing is behind it, and never what lies behind a part', async (t) => {
+  const rig = new JournaldRig(t);
+  rig.print('<3>');
+  rig.print('<3', STDERR);
+  new Uint8Array(rig.memory.buffer)[0] = '>'.charCodeAt(0);
+  rig.end();
+  t.same(rig.lines, ['3|+', '3|<3+']);
+});
+
 t.test('--no-container-partial-message leaves the mark out', async (t) => {
   const rig = new JournaldRig(t, { target: { tellPartial: false } });
   rig.print('rest');
@@ -112,19 +123,23 @@ t.test('--no-container-partial-message leaves the mark out', async (t) => {
 });
 
 t.test('a line of 48 KiB is whole, a longer one is split, all parts with its priority', async (t) => {
-  for (const cut of [0, 1, 100, LINE_MAX_BYTES - 1, LINE_MAX_BYTES, LINE_MAX_BYTES + 1]) {
-    const print = (line: string): string[] => {
-      const rig = new JournaldRig(t);
-      rig.print(line.slice(0, cut));
-      rig.print(line.slice(cut));
-      rig.end();
-      return rig.lines;
-    };
-    const full = `<5>${'x'.repeat(LINE_MAX_BYTES - 3)}`;
-    t.same(print(`${full}\n`), [`5|${full.slice(3)}\n`], `cut at ${cut}`);
-    t.same(print(`${full}<1>y\nz\n`), [`5|${full.slice(3)}+`, '5|<1>y\n', '6|z\n'], `cut at ${cut}`);
-    t.same(print(full), [`5|${full.slice(3)}+`], `cut at ${cut}`);
-  }
+  for (const cut of [0, 1, 100, LINE_MAX_BYTES - 1, LINE_MAX_BYTES, LINE_MAX_BYTES + 1])
+    for (const [stream, usual] of [
+      [STDOUT, 6],
+      [STDERR, 3],
+    ] as const) {
+      const print = (line: string): string[] => {
+        const rig = new JournaldRig(t);
+        rig.print(line.slice(0, cut), stream);
+        rig.print(line.slice(cut), stream);
+        rig.end();
+        return rig.lines;
+      };
+      const full = `<5>${'x'.repeat(LINE_MAX_BYTES - 3)}`;
+      t.same(print(`${full}\n`), [`5|${full.slice(3)}\n`], `cut at ${cut}`);
+      t.same(print(`${full}<1>y\nz\n`), [`5|${full.slice(3)}+`, '5|<1>y\n', `${usual}|z\n`], `cut at ${cut}`);
+      t.same(print(full), [`5|${full.slice(3)}+`], `cut at ${cut}`);
+    }
 });
 
 t.test('a line of many parts', async (t) => {
