@@ -350,7 +350,16 @@ t.test('one step that takes long makes the log a thread’s', async (t) => {
 });
 
 t.test('a thread that has little to do is left, and main goes on', async (t) => {
-  const rig = new Rig(t, { pacing: { busyMs: 0, calmBytes: 1 << 20, calmMs: 100 } });
+  let doorbells = 0;
+  const rig = new Rig(t, {
+    pacing: { busyMs: 0, calmBytes: 1 << 20, calmMs: 100 },
+    withSys: realSysBut({
+      eventfd: (initial, flags) => {
+        doorbells++;
+        return sys.eventfd(initial, flags);
+      },
+    }),
+  });
   const { worker, streams, pool } = rig;
   worker.begin(streams.sources);
   const flood = `${'x'.repeat(99)}\n`.repeat(100);
@@ -362,6 +371,7 @@ t.test('a thread that has little to do is left, and main goes on', async (t) => 
     await waitFor('the line', () => streams.records.length === 101 * round);
   }
   t.ok(pool.started >= 3, `${pool.started} threads`);
+  t.equal(doorbells, 2 * pool.started, 'main needs none and keeps none');
   worker.end(true);
   t.match(await streams.ended(), { readBytes: 3 * (flood.length + 5), records: 303 });
 });
@@ -503,13 +513,23 @@ t.test('a loop that dies on main goes on in a thread, amid a line', async (t) =>
 
 /** Where an attach worker would be: its side of the ring. */
 t.test('a client that comes and goes while main writes: its doorbells come and go with it', async (t) => {
-  const rig = new Rig(t);
+  let loops = 0;
+  const counted: LogCode = {
+    ...code,
+    logSteps: (...args) => {
+      loops++;
+      return code.logSteps(...args);
+    },
+  };
+  const rig = new Rig(t, { withCode: counted });
   const { worker, streams, pool } = rig;
   worker.begin(streams.sources);
   await streams.print('before\n');
   await waitFor('before', () => streams.records.length === 1);
   for (let visit = 1; visit <= 3; visit++) {
     worker.keepForClients();
+    worker.keepForClients(); // one more, before the attach worker is there
+    t.equal(loops, 2 * visit, 'a loop that has doorbells is not begun anew');
     const { own, attach } = worker.doorbells;
     const client = new RingConsumer(worker.memory, worker.geometry.capacityBytes, ATTACH_CONSUMER, own);
     await waitFor('the client to be let in', () => client.active);
@@ -522,6 +542,7 @@ t.test('a client that comes and goes while main writes: its doorbells come and g
     worker.clientsLeft();
     for (const { fd } of [own, attach]) t.equal(sys.fcntl(fd, F_GETFD, 0), -EBADF, 'closed');
   }
+  t.equal(loops, 1 + 2 * 3);
   await streams.print('after\n');
   await waitFor('after', () => streams.records.length === 5);
   t.equal(pool.started, 0);
