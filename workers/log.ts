@@ -37,8 +37,6 @@ export interface LogWays {
   readonly diag?: Diag;
   /** Whether a message to the journal may wait a moment for room; absent = it may. */
   readonly waits?: boolean;
-  /** Bytes of one stream that are read before others get their turn; absent = as many as a thread may. */
-  readonly turnBytes?: number;
 }
 
 /** Who wakes the loop does so by itself. */
@@ -54,7 +52,7 @@ export function* logSteps(
   task: LogTask,
   line: Line<ToLogWorker, FromLogWorker>,
   kernel: Kernel,
-  { giveBack, syncFile, turnBytes, waits, diag: given }: LogWays = {},
+  { giveBack, syncFile, waits, diag: given }: LogWays = {},
 ): Steps<LogResult> {
   const { memory, geometry, counters } = task;
   const diag = given ?? new Diag(sys, task.diag);
@@ -84,7 +82,6 @@ export function* logSteps(
     keepBytes: geometry.softBytes - UNSTALLED_BYTES,
     counters,
     doorbell,
-    ...(turnBytes !== undefined && { turnBytes }),
     declareSleep: () => declareSleep(words, Word.producerSleeps),
     declareAwake: () => declareAwake(words, Word.producerSleeps),
     onReopened: () => line.tell({ kind: 'reopened' }),

@@ -71,8 +71,6 @@ export interface PumpParts {
   readonly now?: () => number;
   readonly counters: LogCounters;
   readonly doorbell: { readonly fd: number; take(): boolean };
-  /** What is read of one stream before the doorbell and the other stream get their turn. */
-  readonly turnBytes?: number;
   /** Says that the producer is about to sleep for want of space, so that a consumer which releases some rings. */
   declareSleep(): void;
   declareAwake(): void;
@@ -351,7 +349,7 @@ export class Pump {
   /** @returns whether the step is done with it. */
   #readLine(source: Source): boolean {
     this.#lineSource = source;
-    this.#lineOutcome = this.#readOnce(source, this.#parts.turnBytes ?? TURN_BYTES);
+    this.#lineOutcome = this.#readOnce(source, TURN_BYTES);
     if (this.#lineOutcome !== 'short' || this.#pace.turnsLeft === 1 || !this.#isAlone(source) || !this.#feed.calm)
       return false;
     this.#pace.turnsLeft--;
@@ -376,7 +374,7 @@ export class Pump {
   /** A read that filled its claim is likely to be followed by more: the next one needs no poll. */
   #readTurn(source: Source): void {
     if (source === this.#lineSource && this.#lineOutcome !== 'full') return;
-    for (let left = this.#parts.turnBytes ?? TURN_BYTES; left > 0; ) {
+    for (let left = TURN_BYTES; left > 0; ) {
       const before = this.#parts.counters.readBytes;
       if (this.#readOnce(source, left) !== 'full') return;
       left -= this.#parts.counters.readBytes - before;

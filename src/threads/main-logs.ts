@@ -28,8 +28,6 @@ const CALM_BYTES = 1 << 26;
 const CALM_MS = 30_000;
 /** A step that took so long had to wait: for a disk, most likely. Others must not wait for that. */
 const SLOW_STEP_MS = 50;
-/** What is read of one stream in a step: all that its pipe holds, as it pays (docs/adr/0028-long-reads.md), and no more. */
-const TURN_BYTES = 1 << 20;
 /** Fds from here on: below are the standard streams. */
 const FIRST_FD = 3;
 
@@ -37,7 +35,6 @@ const FIRST_FD = 3;
 export interface LogLoopWays {
   readonly diag?: Diag;
   readonly syncFile?: SyncFile;
-  readonly turnBytes?: number;
   readonly waits?: boolean;
   readonly giveBack?: () => void;
 }
@@ -143,7 +140,6 @@ export class MainLogs {
     const giveBack = this.#giveBack;
     const steps = this.#code.logSteps(task, line, this.#kernel(task.memory), {
       syncFile: syncs.start,
-      turnBytes: TURN_BYTES,
       waits: false,
       diag: owner.diag,
       ...(giveBack && {

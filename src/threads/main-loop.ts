@@ -13,6 +13,8 @@ import { MainWait } from './main-wait.ts';
 const BRIEF_MS = 1;
 /** Steps that do not wait in one turn of the event loop: a read, and what it left unfinished. */
 const STEPS_A_TURN = 4;
+/** None follows in the same turn when so much time is over: four reads of a flood, in one step (docs/adr/0066-long-lines.md). */
+const TURN_MS = 1;
 /**
  * So many lines are heard through the event loop before main waits for the next one by itself: an exec's few do not pay what that
  * costs when something else comes instead.
@@ -117,10 +119,11 @@ export class MainLoop<Result> {
 
   /** One step, and those after it that have nothing to wait for. */
   #go(): void {
+    const beginMs = nowMs();
     for (let steps = 1; ; steps++) {
-      if (!this.#step(nowMs())) return;
+      if (!this.#step(steps === 1 ? beginMs : nowMs())) return;
       if (!isBrief(this.#request)) break;
-      if (steps === STEPS_A_TURN) {
+      if (steps === STEPS_A_TURN || this.#seenMs - beginMs >= TURN_MS) {
         this.#going ??= setImmediate(() => this.#look());
         return;
       }

@@ -3,7 +3,7 @@ import t from 'tap';
 import { READ_ALONE_BYTES, READ_BYTES } from '../../../src/log/pump.ts';
 import { F_SETPIPE_SZ } from '../../../src/native/constants.ts';
 import { sys } from '../../../src/native/sys.ts';
-import { STDOUT } from '../../../src/proto/stream.ts';
+import { STDERR, STDOUT } from '../../../src/proto/stream.ts';
 import { HEADER_BYTES } from '../../../src/ring/layout.ts';
 import { PumpRig, type PumpRigOptions } from './pump-rig.ts';
 
@@ -49,4 +49,27 @@ t.test('with a client it takes parts, so that both work at once', async (t) => {
   t.same(readsOf(rig, lengths), [READ_BYTES, 1_000_000 - READ_BYTES]);
   t.equal(rig.text(STDOUT), LINE.repeat(1000));
   t.ok(2 * (READ_BYTES + HEADER_BYTES) <= GEOMETRY.softBytes, 'two fit what a client may hold');
+});
+
+t.test('a stream that is always full has four reads before the other one has its turn', async (t) => {
+  const fds: number[] = [];
+  let full = 10;
+  const rig = new PumpRig(t, {
+    geometry: GEOMETRY,
+    calls: {
+      read(fd, bytes, offset, length) {
+        fds.push(fd);
+        const result = sys.read(fd, bytes, offset, length);
+        return fd === rig.out.readFd && full-- > 0 ? length : result;
+      },
+    },
+  });
+  rig.begin();
+  rig.steps.push(() => {
+    rig.print('out\n');
+    rig.print('err\n', rig.err);
+  });
+  rig.run();
+  t.equal(fds.indexOf(rig.err.readFd), 4);
+  t.equal(rig.text(STDERR), 'err\n');
 });

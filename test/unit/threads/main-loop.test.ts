@@ -170,6 +170,27 @@ t.test('a wait of no time looks at all fds, and main gets its turn between many 
   t.ok(turns >= 20, `${turns} turns`);
 });
 
+t.test('a step that took a while is the last one of its turn', async (t) => {
+  const rig = new Rig(t);
+  let turns = 0;
+  const immediate = (): void => {
+    turns++;
+    if (rig.ends.length === 0) setImmediate(immediate);
+  };
+  function* steps(): Steps<string> {
+    for (let i = 0; i < 20; i++) {
+      const untilMs = performance.now() + 1.1;
+      while (performance.now() < untilMs);
+      yield rig.request(0);
+    }
+    return 'end';
+  }
+  rig.run(steps());
+  setImmediate(immediate);
+  await waitFor('the end', () => rig.ends.length > 0);
+  t.ok(turns >= 19, `${turns} turns`);
+});
+
 t.test('a wait below a millisecond is waited out, is main’s time, and ends when something is ready', async (t) => {
   const rig = new Rig(t);
   const waits: number[] = [];
