@@ -1,7 +1,10 @@
 /*
  * The system calls that Node does not offer, as a Node-API addon. One function is one system call: numbers and buffers
- * in, the result or -errno out. No policy, no retry, no memory that outlives a call. The one caller is src/native/sys.ts,
- * which documents every function; it takes care of EINTR.
+ * in, the result or -errno out. No policy, no retry, no memory that outlives a call but for what keep() was given. The one
+ * caller is src/native/sys.ts, which documents every function; it takes care of EINTR.
+ *
+ * What is called for each line of a container's is HOT: it lies together and has a short way in and out, since a CPU that has
+ * been somewhere else meanwhile has to fetch all of it (docs/adr/0065-what-a-line-touches.md).
  */
 #define _GNU_SOURCE
 #define NAPI_VERSION 9
@@ -36,6 +39,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "system-call.h"
 #include "watch.h"
 
 #ifndef CLOSE_RANGE_CLOEXEC
@@ -58,14 +62,43 @@
 #define MEMS_ALLOWED_FLAG 4UL
 
 #define MAX_ARGS 14
+#define MAX_HOT_ARGS 3
 /* The kernel's own bound, SCM_MAX_FD. */
 #define MAX_FDS_IN_MESSAGE 253
 /* Fds that spawn places at numbers of their own. */
 #define MAX_MAPPED_FDS 256
+/* A wait without a limit: thirty years. */
+#define FOR_EVER_SECONDS 1000000000L
 /* Of one sendmmsg; its arrays are on the stack, 25 KiB. */
 #define MAX_MESSAGES 128
 #define MAX_PARTS 8
 #define MAX_MESSAGE_PARTS 1024
+
+#define HOT __attribute__((hot))
+/* What HOT functions call of Node's, they call without a stub in between. */
+#if defined(__has_attribute)
+#if __has_attribute(noplt)
+#define WITHOUT_STUB(function) __typeof__(function) function __attribute__((noplt))
+WITHOUT_STUB(napi_get_cb_info);
+WITHOUT_STUB(napi_get_value_double);
+WITHOUT_STUB(napi_create_int32);
+WITHOUT_STUB(napi_get_typedarray_info);
+WITHOUT_STUB(clock_gettime);
+#endif
+#endif
+
+/* What the functions of one thread share; each call brings it along. */
+struct desk {
+	/* Shared memory that reads and writes name without handing it in; NULL = none. */
+	uint8_t *kept;
+	size_t kept_length;
+	napi_ref holder;
+	/* Results beside the one that is returned, for JavaScript to read. */
+	double *answers;
+};
+
+/* Places in a desk's answers (src/native/sys.ts). */
+enum { SECONDS, NANOSECONDS, LASTED_MS, ANSWERS };
 
 /* The arguments of one call. `bad` is set when one has the wrong type: the call then answers -EINVAL and does nothing. */
 struct args {
@@ -81,6 +114,40 @@ static struct args get_args(napi_env env, napi_callback_info info)
 	if (napi_get_cb_info(env, info, &a.count, a.value, NULL, NULL) != napi_ok)
 		a.bad = 1;
 	return a;
+}
+
+/* The first `count` arguments, at most MAX_HOT_ARGS, and the thread's desk. Whether they are there. */
+static HOT int hot_args(napi_env env, napi_callback_info info, napi_value *value, size_t count, struct desk **desk)
+{
+	size_t given = count;
+	void *data = NULL;
+	if (napi_get_cb_info(env, info, &given, value, NULL, &data) != napi_ok || given < count)
+		return 0;
+	*desk = data;
+	return 1;
+}
+
+/* The same, all of them numbers. */
+static HOT int hot_numbers(napi_env env, napi_callback_info info, double *number, size_t count, struct desk **desk)
+{
+	napi_value value[MAX_HOT_ARGS];
+	if (!hot_args(env, info, value, count, desk))
+		return 0;
+	for (size_t i = 0; i < count; i++)
+		if (napi_get_value_double(env, value[i], &number[i]) != napi_ok)
+			return 0;
+	return 1;
+}
+
+static inline int is_int(double v)
+{
+	return v >= INT32_MIN && v <= INT32_MAX && v == (double)(int32_t)v;
+}
+
+/* Whether that many bytes are in the memory that is kept. NaN is nowhere. */
+static inline int is_kept(const struct desk *desk, double offset, double length)
+{
+	return desk->kept != NULL && offset >= 0 && length >= 0 && offset + length <= (double)desk->kept_length;
 }
 
 static int32_t arg_int(struct args *a, size_t i)
@@ -182,7 +249,7 @@ static napi_value number(napi_env env, double v)
 	return result;
 }
 
-static napi_value small(napi_env env, int32_t v)
+static HOT napi_value small(napi_env env, int32_t v)
 {
 	napi_value result = NULL;
 	napi_create_int32(env, v, &result);
@@ -223,6 +290,50 @@ static napi_value sys_write(napi_env env, napi_callback_info info)
 	double offset = arg_size(&a, 2), length = arg_size(&a, 3);
 	REFUSE_IF(env, a.bad || offset + length > (double)b.length);
 	ANSWER(env, write(fd, b.data + (size_t)offset, (size_t)length));
+}
+
+/* keep(bytes): shared memory for readKept and writeKept, all of it, until it is another one; without any, none is kept */
+static napi_value sys_keep(napi_env env, napi_callback_info info)
+{
+	size_t count = 1, length = 0;
+	napi_value value[1], buffer = NULL;
+	napi_typedarray_type type;
+	void *data = NULL, *memory = NULL;
+	bool movable = true;
+	if (napi_get_cb_info(env, info, &count, value, NULL, &data) != napi_ok)
+		return small(env, -EINVAL);
+	struct desk *desk = data;
+	if (desk->holder != NULL)
+		(void)napi_delete_reference(env, desk->holder);
+	desk->holder = NULL;
+	desk->kept = NULL;
+	if (count == 0)
+		return small(env, 0);
+	/* An ArrayBuffer may be moved to another thread, or resized, at any time. Shared memory stays where it is. */
+	REFUSE_IF(env, napi_get_typedarray_info(env, value[0], &type, &length, &memory, &buffer, NULL) != napi_ok || type != napi_uint8_array ||
+			       napi_is_arraybuffer(env, buffer, &movable) != napi_ok || movable ||
+			       napi_create_reference(env, value[0], 1, &desk->holder) != napi_ok);
+	desk->kept = memory;
+	desk->kept_length = length;
+	return small(env, 0);
+}
+
+/* readKept(fd, offset, length): read, into the memory that is kept */
+static HOT napi_value sys_read_kept(napi_env env, napi_callback_info info)
+{
+	double n[3];
+	struct desk *desk;
+	REFUSE_IF(env, !hot_numbers(env, info, n, 3, &desk) || !is_int(n[0]) || !is_kept(desk, n[1], n[2]));
+	return small(env, (int32_t)system_call(SYS_read, (int)n[0], (long)(desk->kept + (size_t)n[1]), (long)n[2], 0, 0, 0));
+}
+
+/* writeKept(fd, offset, length): write, from the memory that is kept */
+static HOT napi_value sys_write_kept(napi_env env, napi_callback_info info)
+{
+	double n[3];
+	struct desk *desk;
+	REFUSE_IF(env, !hot_numbers(env, info, n, 3, &desk) || !is_int(n[0]) || !is_kept(desk, n[1], n[2]));
+	return small(env, (int32_t)system_call(SYS_write, (int)n[0], (long)(desk->kept + (size_t)n[1]), (long)n[2], 0, 0, 0));
 }
 
 /* close(fd) */
@@ -440,35 +551,33 @@ static napi_value sys_readlinkat(napi_env env, napi_callback_info info)
 /* ---- waiting --------------------------------------------------------------------------------------------------- */
 
 /*
- * ppoll(pollfds: Int32Array of {fd, events | revents << 16}, count, timeoutMs, which may have a fraction; below 0 = for ever, lasted:
- * Float64Array that gets how long it has waited, ms; may be left out)
+ * poll(pollfds: Int32Array of {fd, events | revents << 16}, count, timeoutMs, which may have a fraction; below 0 = for ever): ppoll.
+ * How long it has waited, ms, is in the answers: what the kernel leaves of the timeout tells it, without a clock.
  */
-static napi_value sys_poll(napi_env env, napi_callback_info info)
+static HOT napi_value sys_poll(napi_env env, napi_callback_info info)
 {
-	struct args a = get_args(env, info);
-	struct bytes set = arg_bytes(&a, 0);
-	int count = arg_int(&a, 1);
-	double timeout = arg_double(&a, 2);
-	struct bytes lasted = {NULL, 0};
-	int tells = a.count > 3;
-	if (tells)
-		lasted = arg_bytes(&a, 3);
+	napi_value value[3];
+	struct desk *desk;
+	napi_typedarray_type type;
+	size_t length = 0;
+	void *set = NULL;
+	double count = -1, timeout = 0;
 	/* Not above what poll(2) takes; NaN neither. */
-	REFUSE_IF(env, a.bad || count < 0 || (size_t)count > set.length / sizeof(struct pollfd) || !(timeout <= INT32_MAX) ||
-			       (tells && lasted.length < sizeof(double)));
-	struct timespec limit = {0, 0}, begun, ended;
-	if (timeout > 0) {
+	REFUSE_IF(env, !hot_args(env, info, value, 3, &desk) ||
+			       napi_get_typedarray_info(env, value[0], &type, &length, &set, NULL, NULL) != napi_ok || type != napi_int32_array ||
+			       napi_get_value_double(env, value[1], &count) != napi_ok ||
+			       napi_get_value_double(env, value[2], &timeout) != napi_ok || !is_int(count) || count < 0 ||
+			       (size_t)count > length * sizeof(int32_t) / sizeof(struct pollfd) || !(timeout <= INT32_MAX));
+	struct timespec limit = {FOR_EVER_SECONDS, 0};
+	if (timeout >= 0) {
 		limit.tv_sec = (time_t)(timeout / 1000);
 		limit.tv_nsec = (long)((timeout - (double)limit.tv_sec * 1000) * 1000000);
 	}
-	if (!tells)
-		ANSWER(env, ppoll((struct pollfd *)(void *)set.data, (nfds_t)count, timeout < 0 ? NULL : &limit, NULL));
-	(void)clock_gettime(CLOCK_MONOTONIC, &begun);
-	int result = ppoll((struct pollfd *)(void *)set.data, (nfds_t)count, timeout < 0 ? NULL : &limit, NULL);
-	int failure = errno;
-	(void)clock_gettime(CLOCK_MONOTONIC, &ended);
-	*(double *)(void *)lasted.data = (double)(ended.tv_sec - begun.tv_sec) * 1e3 + (double)(ended.tv_nsec - begun.tv_nsec) / 1e6;
-	return small(env, result < 0 ? -failure : result);
+	struct timespec left = limit;
+	/* Not libc's, which keeps to itself what is left. */
+	long result = system_call(SYS_ppoll, (long)set, (long)count, (long)&left, 0, 0, 0);
+	desk->answers[LASTED_MS] = (double)(limit.tv_sec - left.tv_sec) * 1e3 + (double)(limit.tv_nsec - left.tv_nsec) / 1e6;
+	return small(env, (int32_t)result);
 }
 
 /* eventfd(initial, flags) */
@@ -501,17 +610,16 @@ static napi_value sys_inotify_add_watch(napi_env env, napi_callback_info info)
 	ANSWER(env, inotify_add_watch(fd, path.data, (uint32_t)mask));
 }
 
-/* clockGettime(clock, out: Float64Array(2) of {seconds, nanoseconds}) */
-static napi_value sys_clock_gettime(napi_env env, napi_callback_info info)
+/* clockGettime(clock): the seconds and nanoseconds are in the answers */
+static HOT napi_value sys_clock_gettime(napi_env env, napi_callback_info info)
 {
-	struct args a = get_args(env, info);
-	int clock = arg_int(&a, 0);
-	struct bytes out = arg_bytes(&a, 1);
+	double clock[1];
+	struct desk *desk;
 	struct timespec now = {0, 0};
-	REFUSE_IF(env, a.bad || out.length < 2 * sizeof(double));
-	int result = clock_gettime(clock, &now);
-	((double *)(void *)out.data)[0] = (double)now.tv_sec;
-	((double *)(void *)out.data)[1] = (double)now.tv_nsec;
+	REFUSE_IF(env, !hot_numbers(env, info, clock, 1, &desk) || !is_int(clock[0]));
+	int result = clock_gettime((clockid_t)clock[0], &now);
+	desk->answers[SECONDS] = (double)now.tv_sec;
+	desk->answers[NANOSECONDS] = (double)now.tv_nsec;
 	ANSWER(env, result);
 }
 
@@ -1269,6 +1377,34 @@ static napi_value sys_strerror(napi_env env, napi_callback_info info)
 	return result;
 }
 
+static void free_desk(napi_env env, void *data, void *hint)
+{
+	(void)env;
+	(void)hint;
+	free(data);
+}
+
+/* The thread's desk; JavaScript gets its answers. NULL when there is no memory. */
+static struct desk *new_desk(napi_env env, napi_value exports)
+{
+	napi_value buffer, array;
+	napi_ref holder;
+	void *answers = NULL;
+	struct desk *desk = calloc(1, sizeof(*desk));
+	if (desk == NULL)
+		return NULL;
+	if (napi_set_instance_data(env, desk, free_desk, NULL) != napi_ok) {
+		free(desk);
+		return NULL;
+	}
+	if (napi_create_arraybuffer(env, ANSWERS * sizeof(double), &answers, &buffer) != napi_ok ||
+	    napi_create_typedarray(env, napi_float64_array, ANSWERS, buffer, 0, &array) != napi_ok ||
+	    napi_create_reference(env, array, 1, &holder) != napi_ok || napi_set_named_property(env, exports, "answers", array) != napi_ok)
+		return NULL;
+	desk->answers = answers;
+	return desk;
+}
+
 NAPI_MODULE_INIT()
 {
 	static const struct {
@@ -1277,6 +1413,9 @@ NAPI_MODULE_INIT()
 	} functions[] = {
 		{"read", sys_read},
 		{"write", sys_write},
+		{"keep", sys_keep},
+		{"readKept", sys_read_kept},
+		{"writeKept", sys_write_kept},
 		{"close", sys_close},
 		{"dup3", sys_dup3},
 		{"pipe2", sys_pipe2},
@@ -1346,9 +1485,12 @@ NAPI_MODULE_INIT()
 		{"setWindowSize", sys_set_window_size},
 		{"strerror", sys_strerror},
 	};
+	struct desk *desk = new_desk(env, exports);
+	if (desk == NULL)
+		return NULL;
 	for (size_t i = 0; i < sizeof(functions) / sizeof(functions[0]); i++) {
 		napi_value function;
-		if (napi_create_function(env, functions[i].name, NAPI_AUTO_LENGTH, functions[i].call, NULL, &function) != napi_ok ||
+		if (napi_create_function(env, functions[i].name, NAPI_AUTO_LENGTH, functions[i].call, desk, &function) != napi_ok ||
 		    napi_set_named_property(env, exports, functions[i].name, function) != napi_ok)
 			return NULL;
 	}

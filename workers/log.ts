@@ -13,6 +13,7 @@ import { nowMs } from '../src/native/clock.ts';
 import { giveMemoryBack } from '../src/native/garbage.ts';
 import { buildId, checkBuild } from '../src/native/libexec.ts';
 import { forgetPages, Rest } from '../src/native/rest.ts';
+import { bytesOf } from '../src/native/shared-bytes.ts';
 import { runSteps, type Steps } from '../src/native/steps.ts';
 import { sys } from '../src/native/sys.ts';
 import type { Line, PortTask } from '../src/proto/line.ts';
@@ -63,7 +64,7 @@ export function* logSteps(
   const { limits, rotation } = task;
   const parts = { sys, diag, memory, geometry, kernel, counters, limits, rotation, syncFile, waits };
   const drivers = task.targets.map((target, index) => createDriver(parts, target, index));
-  const bytes = new Uint8Array(memory.buffer);
+  const bytes = bytesOf(memory);
   const baton = new Baton(memory);
   const producer = new RingProducer(memory, geometry, doorbells, baton);
   const pump = new Pump({
@@ -95,12 +96,14 @@ export function* logSteps(
     }),
   });
   let ended = false;
+  sys.keep(bytes);
   try {
     const left = yield* pump.steps();
     ended = !left;
     if (ended) pump.close(task.syncLog);
     return { counters, left };
   } finally {
+    sys.forget(bytes);
     if (!ended) pump.leave(); // asked to, or stopped amid a wait
     if (given === undefined) diag.close();
   }

@@ -3,6 +3,7 @@
 import type { Diag } from '../diag/diag.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import { forgetPages } from '../native/rest.ts';
+import { bytesOf } from '../native/shared-bytes.ts';
 import type { Sys } from '../native/sys.ts';
 import type { DriverTarget, JournaldTarget, LogCounters, RotationPlan, SizeLimits } from '../proto/log-messages.ts';
 import { outputOffset, type RingGeometry } from '../ring/layout.ts';
@@ -60,7 +61,7 @@ function recordFile(parts: DriverParts, target: FileTarget, index: number, state
     replacement: replaced,
     ...(syncFile && { syncFile }),
   });
-  const bytes = new Uint8Array(memory.buffer);
+  const bytes = bytesOf(memory);
   const forget = (from: number, to: number): void => forgetPages(sys, bytes, from, to);
   return new RecordFile({ memory, format, sink, counters, state, forget, ...places(parts, index) });
 }

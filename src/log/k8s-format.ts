@@ -2,6 +2,7 @@
 
 import type { Kernel } from '../kernel/kernel.ts';
 import { FormatField, PREFIX_BYTES } from '../kernel/layout.ts';
+import { bytesOf } from '../native/shared-bytes.ts';
 import { STDERR } from '../proto/stream.ts';
 import type { Lane, RecordFormat } from './record-file.ts';
 import type { Timestamp } from './timestamp.ts';
@@ -13,7 +14,7 @@ export class K8sFormat implements RecordFormat {
   readonly #timestamp: Timestamp;
 
   constructor(memory: WebAssembly.Memory, kernel: Kernel, timestamp: Timestamp) {
-    this.#bytes = new Uint8Array(memory.buffer);
+    this.#bytes = bytesOf(memory);
     this.#kernel = kernel;
     this.#timestamp = timestamp;
   }

@@ -5,6 +5,7 @@
  */
 
 import { FormatField, formatStateOffset } from '../kernel/layout.ts';
+import { bytesOf } from '../native/shared-bytes.ts';
 import type { LogCounters } from '../proto/log-messages.ts';
 import { STDERR, STDOUT, type Stream } from '../proto/stream.ts';
 import type { LogDriver } from './driver.ts';
@@ -68,7 +69,7 @@ export class RecordFile implements LogDriver {
 
   constructor(parts: RecordFileParts) {
     this.#parts = parts;
-    this.#bytes = new Uint8Array(parts.memory.buffer);
+    this.#bytes = bytesOf(parts.memory);
     this.#words = new Uint32Array(parts.memory.buffer);
     this.#stdout = this.#lane(STDOUT, 0, DriverField.stdoutDoneBytes);
     this.#stderr = this.#lane(STDERR, 1, DriverField.stderrDoneBytes);

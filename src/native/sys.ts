@@ -5,7 +5,7 @@
  */
 
 import { join } from 'node:path';
-import { EINTR } from './constants.ts';
+import { EINTR, EINVAL } from './constants.ts';
 import { libexecDir } from './libexec.ts';
 
 /** A successful result (>= 0) or a negative errno. */
@@ -48,6 +48,13 @@ export interface Sys {
   read(fd: number, bytes: Uint8Array, offset: number, length: number): SysResult;
   /** write(2) from `bytes[offset..]`; may write less than `length`. */
   write(fd: number, bytes: Uint8Array, offset: number, length: number): SysResult;
+  /**
+   * From now on reads and writes of exactly this array, of shared memory that does not grow, take a shorter way on this thread, if no
+   * other one does already. It is held until {@link forget}. @returns 0, or EINVAL for another kind of memory.
+   */
+  keep(bytes: Uint8Array): SysResult;
+  /** They do no longer, if it is the one that did. */
+  forget(bytes: Uint8Array): void;
   /** close(2). Never retried: on Linux the fd is gone even after EINTR. */
   close(fd: number): SysResult;
   dup3(fd: number, target: number, flags: number): SysResult;
@@ -223,8 +230,20 @@ export interface Sys {
   strerror(errno: number): string;
 }
 
+/** Places in the addon's answers (native/sys.c). */
+const SECONDS = 0;
+const NANOSECONDS = 1;
+const LASTED_MS = 2;
+
 /** The addon's own functions: as in {@link Sys}, but spawn takes its fields one by one. */
-interface Addon extends Omit<Sys, 'spawn'> {
+interface Addon extends Omit<Sys, 'spawn' | 'forget' | 'keep' | 'poll' | 'clockGettime'> {
+  /** What a call has told beside its result, until the next one. */
+  readonly answers: Float64Array;
+  keep(bytes?: Uint8Array): SysResult;
+  readKept(fd: number, offset: number, length: number): SysResult;
+  writeKept(fd: number, offset: number, length: number): SysResult;
+  poll(set: Int32Array, count: number, timeoutMs: number): SysResult;
+  clockGettime(clock: number): SysResult;
   spawn(
     path: string,
     argv: Uint8Array,
@@ -249,26 +268,51 @@ function loadAddon(): Addon {
   return module.exports as Addon;
 }
 
+/** Of what TypeScript cannot vouch for, as the addon refuses its own arguments. */
+function hasRoom(out: unknown, numbers: number): boolean {
+  return out instanceof Float64Array && out.length >= numbers;
+}
+
 function open(): Sys {
-  const addon = loadAddon();
+  const { answers, readKept, writeKept, ...addon } = loadAddon();
+  let kept: Uint8Array | undefined;
   return {
     ...addon,
     read(fd, bytes, offset, length) {
       let result: number;
-      do result = addon.read(fd, bytes, offset, length);
+      do result = bytes === kept ? readKept(fd, offset, length) : addon.read(fd, bytes, offset, length);
       while (result === EINTR);
       return result;
     },
     write(fd, bytes, offset, length) {
       let result: number;
-      do result = addon.write(fd, bytes, offset, length);
+      do result = bytes === kept ? writeKept(fd, offset, length) : addon.write(fd, bytes, offset, length);
       while (result === EINTR);
       return result;
     },
+    keep(bytes) {
+      if (kept !== undefined) return 0;
+      const result = addon.keep(bytes);
+      if (result === 0) kept = bytes;
+      return result;
+    },
+    forget(bytes) {
+      if (bytes !== kept) return;
+      kept = undefined;
+      addon.keep();
+    },
     poll(set, count, timeoutMs, lasted) {
-      const result =
-        lasted === undefined ? addon.poll(set, count, timeoutMs) : addon.poll(set, count, timeoutMs, lasted);
+      if (lasted !== undefined && !hasRoom(lasted, 1)) return EINVAL;
+      const result = addon.poll(set, count, timeoutMs);
+      if (lasted !== undefined) lasted[0] = answers[LASTED_MS] ?? 0;
       return result === EINTR ? 0 : result;
+    },
+    clockGettime(clock, out) {
+      if (!hasRoom(out, 2)) return EINVAL;
+      const result = addon.clockGettime(clock);
+      out[0] = answers[SECONDS] ?? 0;
+      out[1] = answers[NANOSECONDS] ?? 0;
+      return result;
     },
     sendmmsg(fd, bytes, parts, partsPerMessage, messages, flags) {
       let result: number;

@@ -107,7 +107,8 @@ const notTexts: readonly unknown[] = [undefined, null, 1, {}, [], 1n, bytes(), S
 
 t.test('the table names every call but those that have tests of their own', async (t) => {
   const ofTheLoop = ['watch', 'watchWaits', 'arm', 'disarm', 'unwatch', 'loopFd', 'loopTimeout', 'fsyncLater'];
-  const named = [...Object.keys(harmless), ...ofTheLoop, 'spawn', 'exitNow', 'strerror'];
+  const ofJavaScript = ['keep', 'forget'];
+  const named = [...Object.keys(harmless), ...ofTheLoop, ...ofJavaScript, 'spawn', 'exitNow', 'strerror'];
   t.same(Object.keys(sys).toSorted(), named.toSorted());
 });
 
