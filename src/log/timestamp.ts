@@ -27,9 +27,13 @@ export class Timestamp {
   readonly #sys: Sys;
   readonly #offsetAt: OffsetAt;
   readonly #now = new Float64Array(2);
-  /** What records of the current minute begin with; the seconds' digits are replaced each time. */
+  /** What records of the current minute begin with; the seconds and their fraction are anybody's. */
   readonly #stdout = begun(STDOUT);
   readonly #stderr = begun(STDERR);
+  /** Where it stands already, from a record before; -1 = nowhere. */
+  #memory: Uint8Array | undefined;
+  #stdoutAt = -1;
+  #stderrAt = -1;
   /** The second that the minute began with. */
   #minuteAt = Number.NEGATIVE_INFINITY;
   #quarter = Number.NaN;
@@ -40,31 +44,48 @@ export class Timestamp {
     this.#offsetAt = offsetAt;
   }
 
-  /** Writes the 45 bytes that a record of `stream` begins with now, tag F, to `memory[at..]`. */
+  /**
+   * Writes the 45 bytes that a record of `stream` begins with now, tag F, to `memory[at..]`. What it has written there for the last
+   * record of the stream must be there still: most of the time that differs in a few digits.
+   */
   write(memory: Uint8Array, at: number, stream: Stream): void {
     this.#sys.clockGettime(CLOCK_REALTIME, this.#now);
     const second = this.#now[0] ?? 0;
     if (second - this.#minuteAt < 0 || second - this.#minuteAt >= 60) this.#enterMinute(second);
+    if (memory !== this.#memory || at !== (stream === STDOUT ? this.#stdoutAt : this.#stderrAt))
+      this.#place(memory, at, stream);
     // Whole numbers throughout: V8's interpreter puts every other one into memory of its own.
     let rest = (this.#now[1] ?? 0) | 0;
-    const text = stream === STDOUT ? this.#stdout : this.#stderr;
     // Each time: what a line does once a second V8 compiles anew for, some time after the container's start.
     const seconds = (second - this.#minuteAt) | 0;
     const ones = seconds % 10;
-    text[SECONDS_AT] = ZERO + (seconds - ones) / 10;
-    text[SECONDS_AT + 1] = ZERO + ones;
-    for (let digit = FRACTION_AT + 8; digit >= FRACTION_AT; digit--) {
+    memory[at + SECONDS_AT] = ZERO + (seconds - ones) / 10;
+    memory[at + SECONDS_AT + 1] = ZERO + ones;
+    for (let digit = at + FRACTION_AT + 8; digit >= at + FRACTION_AT; digit--) {
       const last = rest % 10;
-      text[digit] = ZERO + last;
+      memory[digit] = ZERO + last;
       rest = (rest - last) / 10;
     }
-    memory.set(text, at);
+  }
+
+  #place(memory: Uint8Array, at: number, stream: Stream): void {
+    if (memory !== this.#memory) this.#forgetPlaces();
+    this.#memory = memory;
+    if (stream === STDOUT) this.#stdoutAt = at;
+    else this.#stderrAt = at;
+    memory.set(stream === STDOUT ? this.#stdout : this.#stderr, at);
+  }
+
+  #forgetPlaces(): void {
+    this.#stdoutAt = -1;
+    this.#stderrAt = -1;
   }
 
   /** Writes all but the seconds and their fraction: it takes 0.1 ms, in the middle of somebody's line. */
   #enterMinute(second: number): void {
     const minute = Math.floor(second / 60);
     this.#minuteAt = minute * 60;
+    this.#forgetPlaces();
     const quarter = Math.floor(minute / QUARTER_MINUTES);
     if (quarter !== this.#quarter) {
       this.#quarter = quarter;

@@ -4,7 +4,8 @@ import t from 'tap';
 import { type OffsetAt, Timestamp } from '../../../src/log/timestamp.ts';
 import { CLOCK_REALTIME } from '../../../src/native/constants.ts';
 import { STDERR, STDOUT, type Stream } from '../../../src/proto/stream.ts';
-import { fakeSys } from '../native/fake-sys.ts';
+import { seededRandom } from '../../helpers/random.ts';
+import { fakeSys, SEED } from '../native/fake-sys.ts';
 
 /** A clock that a test sets, with the number of times that the offset was asked for. */
 class Clock {
@@ -113,6 +114,30 @@ t.test('a change to and from summer time shows at its second', async (t) => {
   t.match(clock.at('2026-03-29T01:00:00Z', 0).prefix(), /^2026-03-29T03:00:00\.000000000\+02:00/);
   t.match(clock.at('2026-10-25T00:59:59Z', 0).prefix(), /^2026-10-25T02:59:59\.000000000\+02:00/);
   t.match(clock.at('2026-10-25T01:00:00Z', 0).prefix(), /^2026-10-25T02:00:00\.000000000\+01:00/);
+});
+
+t.test('a prefix where one stands already is the same as anywhere else', async (t) => {
+  const clock = at('2026-11-23T18:00:58Z', 0, 345);
+  const fresh = at('2026-11-23T18:00:58Z', 0, 345);
+  const memories = [new Uint8Array(200), new Uint8Array(200)];
+  const random = seededRandom(SEED);
+  const expected = memories.map((memory) => memory.slice());
+  for (let i = 0; i < 2000; i++) {
+    const [memory, copy] = random.below(20) === 0 ? [memories[1], expected[1]] : [memories[0], expected[0]];
+    if (memory === undefined || copy === undefined) throw new Error('no memory');
+    const stream = random.below(2) === 0 ? STDOUT : STDERR;
+    const offset = (stream === STDOUT ? 3 : 70) + (random.below(20) === 0 ? 4 : 0);
+    clock.seconds += [0, 0, 1, 59, -1, 3600][random.below(6)] ?? 0;
+    clock.nanoseconds = random.below(1e9);
+    fresh.seconds = clock.seconds;
+    fresh.nanoseconds = clock.nanoseconds;
+    clock.timestamp.write(memory, offset, stream);
+    copy.set(Buffer.from(fresh.prefix(stream), 'latin1'), offset);
+    if (!Buffer.from(memory).equals(copy)) {
+      t.equal(Buffer.from(memory).toString('latin1'), Buffer.from(copy).toString('latin1'), `write ${i}, seed ${SEED}`);
+      return;
+    }
+  }
 });
 
 t.test('the offset is asked for once a quarter of an hour, not once a record', async (t) => {
