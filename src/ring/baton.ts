@@ -8,6 +8,8 @@
  *      ▲                │  ▲                │          tryTake, layDown: log thread
  *      └────takeBack────┘  └────layDown─────┘          tryWithdraw, logThreadDied: main, for a thread that is dead
  *
+ * What is read and written while one holds it needs no atomic access: taking it and giving it up are what other threads see it by.
+ *
  * What goes with it: the clients' sockets, the attach consumer's position in the ring, and how far the record there has
  * got. Each step is one store, so that a thread that dies leaves a state that can be read.
  */
@@ -81,7 +83,7 @@ export class Baton {
 
   /** Takes it, if it is offered. Log thread. What follows up to {@link layDown} is then the log thread's alone. */
   tryTake(): boolean {
-    if (Atomics.load(this.#words, STATE) !== BatonState.offered) return false; // a flood is spared the locked instruction
+    if (this.#words[STATE] !== BatonState.offered) return false; // a flood is spared the locked instruction, which decides
     return Atomics.compareExchange(this.#words, STATE, BatonState.offered, BatonState.used) === BatonState.offered;
   }
 
@@ -101,7 +103,7 @@ export class Baton {
 
   /** Position of the first record that not every client has: the consumer's head. */
   get position(): number {
-    return Atomics.load(this.#words, HEAD);
+    return this.#words[HEAD] ?? 0;
   }
 
   /** How many clients, in the order of the offer, have the record at {@link position}. */
@@ -138,7 +140,7 @@ export class Baton {
 
   /** 0 when the word is about another record than the one at {@link position}. */
   #progress(): number {
-    const progress = Atomics.load(this.#words, PROGRESS);
+    const progress = this.#words[PROGRESS] ?? 0;
     const about = progressOf(this.position, 0);
     return progress >>> RECORD_SHIFT === about >>> RECORD_SHIFT ? progress & ((1 << RECORD_SHIFT) - 1) : 0;
   }

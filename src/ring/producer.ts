@@ -45,7 +45,7 @@ export class RingProducer {
   #limit: number;
   readonly #doorbells: readonly (Doorbell | undefined)[];
   readonly #mover: HeadMover | undefined;
-  /** Whether nobody but the log thread read the ring when {@link tryClaimIdle} or {@link tryRewind} looked last. */
+  /** Whether nobody but the log thread read the ring when {@link tryClaimIdle} or {@link tryRewind} looked last, and nobody was let in since. */
   alone = false;
   /** Position of the next record. The producer's own copy of Word.tail. */
   #tail: number;
@@ -214,6 +214,7 @@ export class RingProducer {
 
   /** Starts a consumer at the tail and tells it. Only here, between two claims, is it certain that nothing from the tail on is being overwritten. */
   #admit(consumer: number, base: number): void {
+    this.alone = false;
     Atomics.store(this.#words, base + ConsumerWord.head, this.#tail);
     Atomics.compareExchange(this.#words, base + ConsumerWord.state, ConsumerState.requested, ConsumerState.active);
     this.#doorbells[consumer]?.ring();
@@ -234,6 +235,8 @@ export class RingProducer {
 
   #publish(bytes: number): void {
     this.#tail = (this.#tail + bytes) & POSITION_MASK;
-    Atomics.store(this.#words, CONTROL_OFFSET + Word.tail, this.#tail);
+    // Who is let in later sees all that was written before it was (#admit): until then no thread reads what this one writes.
+    if (this.alone) this.#words[CONTROL_OFFSET + Word.tail] = this.#tail;
+    else Atomics.store(this.#words, CONTROL_OFFSET + Word.tail, this.#tail);
   }
 }

@@ -141,9 +141,13 @@ t.test('nobody claims in few steps while a record is unread, by whomever, or som
   t.equal(wanted.producer.tryClaimIdle(1, 1), -1, 'somebody wants in');
   wanted.producer.tryClaim(1, 1);
   t.ok(wanted.consumer(1).active, 'and is let in by the other claim');
+  t.notOk(wanted.producer.alone, 'nobody is alone then, whatever was claimed before');
   wanted.consumer(1).leave();
   t.not(wanted.producer.tryClaimIdle(1, 1), -1);
   t.ok(wanted.producer.alone);
+  wanted.consumer(1).request();
+  wanted.producer.admitConsumers();
+  t.notOk(wanted.producer.alone, 'also when nothing is claimed');
 });
 
 t.test('with clients that sleep the ring goes back too, and they pass the padding with it', async (t) => {
