@@ -114,6 +114,9 @@ export class Pump {
   };
   /** The wait is one between two lines. */
   #betweenLines = false;
+  /** Where the next line goes between two lines, -1 if there is no room yet, and whether nobody has to hear of it. */
+  #aheadOffset = -1;
+  #aheadUnheard = false;
   /** Whom {@link #takeLine} has read for the step that follows, and how that went. */
   #lineSource: Source | undefined;
   #lineOutcome: ReadOutcome = 'empty';
@@ -139,7 +142,7 @@ export class Pump {
     this.#feed = new Feed(parts.diag, parts.bytes, parts.cursor, parts.drivers);
     this.#now = parts.now ?? (() => performance.now());
     this.#pace = new Pace(this.#now);
-    this.#pollSet = new Int32Array(2 * (1 + parts.drivers.length));
+    this.#pollSet = pollSet(1 + parts.drivers.length);
   }
 
   /** Runs until main has said that the container is gone and what it left is written. Throws only for bugs. */
@@ -159,6 +162,7 @@ export class Pump {
       const paused = this.#pausing;
       if (this.#prepare(calm)) {
         this.#betweenLines = calm && !paused;
+        if (this.#betweenLines) this.#claimAhead();
         yield this.#request;
         this.#betweenLines = false;
         if (this.#lineError !== undefined) throw this.#lineError;
@@ -234,7 +238,7 @@ export class Pump {
       set[first + 2 * i + 1] = POLLOUT;
     }
     this.#request.set = set;
-    this.#request.count = set.length / 2;
+    this.#request.count = 1 + this.#sources.length + drivers.length;
   }
 
   #ready(slot: number): boolean {
@@ -266,7 +270,7 @@ export class Pump {
       const roomy = !terminal && this.#parts.sys.fcntl(fd, F_GETPIPE_SZ, 0) >= ROOMY_BYTES;
       return { fd, stream, terminal, roomy, hungUp: false };
     });
-    this.#pollSet = new Int32Array(2 * (1 + this.#sources.length + this.#feed.drivers.length));
+    this.#pollSet = pollSet(1 + this.#sources.length + this.#feed.drivers.length);
   }
 
   /** A held partial line is written as soon as nothing follows it; a terminal without a user is looked at again. */
@@ -349,14 +353,34 @@ export class Pump {
   /** @returns whether the step is done with it. */
   #readLine(source: Source): boolean {
     this.#lineSource = source;
-    this.#lineOutcome = this.#readOnce(source, TURN_BYTES);
+    const offset = this.#aheadOffset;
+    this.#aheadOffset = -1;
+    if (offset !== -1) this.#alone = this.#aheadUnheard;
+    this.#lineOutcome =
+      offset === -1 ? this.#readOnce(source, TURN_BYTES) : this.#readInto(source, offset, this.#aheadUnheard);
     if (this.#lineOutcome !== 'short' || this.#pace.turnsLeft === 1 || !this.#isAlone(source) || !this.#feed.calm)
       return false;
     this.#pace.turnsLeft--;
     const { rest } = this.#parts;
     if (rest?.due(this.#parts.counters.readBytes) === true) this.#giveBack();
     this.#request.timeoutMs = rest?.timeoutMs() ?? -1;
+    this.#claimAhead();
     return true;
+  }
+
+  /**
+   * Makes room for the next line before it comes. Who begins to read meanwhile is let in with the doorbell that it rings, after
+   * that line at the latest; who reads already only reads on.
+   */
+  #claimAhead(): void {
+    const { producer } = this.#parts;
+    let offset = producer.tryClaimIdle(READ_ALONE_BYTES, READ_BYTES);
+    if (offset === -1 && producer.tryRewind()) {
+      this.#feed.all(); // passes the padding: nothing else is there
+      offset = producer.tryClaimIdle(READ_ALONE_BYTES, READ_BYTES);
+    }
+    this.#aheadOffset = offset;
+    this.#aheadUnheard = producer.alone;
   }
 
   #firstReady(): Source | undefined {
@@ -383,7 +407,7 @@ export class Pump {
 
   /** One read of at most `leftBytes` through to the drivers. The caller goes on reading after a full one, up to `leftBytes`. */
   #readOnce(source: Source, leftBytes: number): ReadOutcome {
-    const { producer, sys, counters, clients } = this.#parts;
+    const { producer } = this.#parts;
     let offset = producer.tryClaimIdle(Math.min(leftBytes, READ_ALONE_BYTES), Math.min(leftBytes, READ_BYTES));
     // In that look at the ring nobody was let in: with nobody there, nobody has to hear of what comes.
     const unheard = offset !== -1 && producer.alone;
@@ -393,6 +417,12 @@ export class Pump {
       this.#full = true;
       return 'blocked';
     }
+    return this.#readInto(source, offset, unheard);
+  }
+
+  /** One read into what is claimed. */
+  #readInto(source: Source, offset: number, unheard: boolean): ReadOutcome {
+    const { producer, sys, counters, clients } = this.#parts;
     const claimed = producer.claimedBytes;
     const result = sys.read(source.fd, this.#parts.bytes, offset, claimed);
     counters.reads++;
@@ -497,4 +527,9 @@ export class Pump {
     for (const source of this.#sources) this.#settle(source.stream, true);
     this.#feed.shed();
   }
+}
+
+/** For so many fds, and one that who polls may add (PollRequest). */
+function pollSet(fds: number): Int32Array<ArrayBuffer> {
+  return new Int32Array(2 * (fds + 1));
 }

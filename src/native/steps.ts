@@ -8,7 +8,7 @@ import type { Sys } from './sys.ts';
 
 /** What a loop waits for. The object and its set belong to the loop, which may use them again. */
 export interface PollRequest {
-  /** (fd, events | revents << 16) pairs; revents are the answer. */
+  /** (fd, events | revents << 16) pairs; revents are the answer. What follows those that count is for who polls, one pair if there is one. */
   set: Int32Array<ArrayBuffer>;
   /** How many pairs of `set` count. */
   count: number;

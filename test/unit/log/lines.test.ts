@@ -5,7 +5,19 @@ import { EIO, F_SETPIPE_SZ } from '../../../src/native/constants.ts';
 import { Rest } from '../../../src/native/rest.ts';
 import { sys } from '../../../src/native/sys.ts';
 import { STDOUT } from '../../../src/proto/stream.ts';
+import {
+  ATTACH_CONSUMER,
+  ConsumerState,
+  ConsumerWord,
+  consumerBase,
+  HEADER_BYTES,
+  RING_OFFSET,
+} from '../../../src/ring/layout.ts';
+import { REWIND_BYTES } from '../../../src/ring/producer.ts';
 import { PumpRig } from './pump-rig.ts';
+
+/** The rig's ring. */
+const CAPACITY_BYTES = 1 << 18;
 
 t.test('a line after a line takes one poll and one read', async (t) => {
   const rig = new PumpRig(t, { now: clock() });
@@ -49,6 +61,102 @@ t.test('lines of both streams that come together are both read in that turn', as
   );
   t.same(rig.run(), ['out:first\n', 'out:out\n', 'err:err\n', 'out:second\n', 'out:out\n', 'err:err\n']);
   t.equal(rig.sleeps, 5, 'none of them waits for another turn');
+});
+
+for (const rings of [true, false])
+  t.test(
+    `who begins to read amid lines has all that come after, ${rings ? 'at once' : 'also when nobody is rung'}`,
+    async (t) => {
+      const rig = new PumpRig(t);
+      rig.begin();
+      const heard: string[] = [];
+      const hear = () => {
+        if (rig.client.active)
+          for (; rig.client.next(); rig.client.release()) heard.push(rig.textOf(rig.client.offset, rig.client.length));
+      };
+      const line = (text: string) => () => {
+        hear();
+        rig.print(text);
+      };
+      const beginToRead = () => {
+        rig.print('4\n');
+        if (rings) rig.client.request();
+        else rig.words[consumerBase(ATTACH_CONSUMER) + ConsumerWord.state] = ConsumerState.requested;
+      };
+      rig.steps.push(line('1\n'), line('2\n'), line('3\n'), beginToRead);
+      for (let i = 5; i < 9; i++) rig.steps.push(line(`${i}\n`));
+      rig.run();
+      hear();
+      t.equal(heard.join(''), `${rings ? '4\n' : ''}5\n6\n7\n8\n`);
+      t.equal(rig.text(STDOUT), '1\n2\n3\n4\n5\n6\n7\n8\n');
+    },
+  );
+
+t.test('one line at a time uses a page or four of the ring, and no more', async (t) => {
+  let most = 0;
+  const rig = new PumpRig(t, {
+    calls: {
+      read: (fd, bytes, offset, length) => {
+        most = Math.max(most, offset);
+        return sys.read(fd, bytes, offset, length);
+      },
+    },
+  });
+  rig.begin();
+  let furthest = 0;
+  let unclaimed = 0;
+  for (let i = 0; i < 1000; i++)
+    rig.steps.push(() => {
+      furthest = Math.max(furthest, rig.producer.tail % CAPACITY_BYTES);
+      if (i > 0 && rig.producer.claimedBytes === 0) unclaimed++;
+      rig.print(`${String(i).padStart(90, ' ')}\n`);
+    });
+  rig.run();
+  t.equal(rig.text(STDOUT).length, 91_000);
+  t.equal(unclaimed, 0, 'there is room for a line before it comes');
+  t.ok(furthest < REWIND_BYTES, `${furthest}: it has gone back before a line comes, not when it is there`);
+  t.ok(most < RING_OFFSET + REWIND_BYTES + HEADER_BYTES, `read to ${most}`);
+});
+
+t.test('clients are sent each line, and nothing is left to come together for them', async (t) => {
+  let nowMs = 0;
+  let sent = 0;
+  const rig: PumpRig = new PumpRig(t, {
+    now: () => (nowMs += 0.01),
+    clients: {
+      send: () => {
+        sent++;
+        for (; rig.client.next(); rig.client.release());
+        return true;
+      },
+    },
+  });
+  t.equal(sys.fcntl(rig.out.writeFd, F_SETPIPE_SZ, ROOMY_BYTES), ROOMY_BYTES);
+  rig.begin();
+  for (let i = 0; i < 100; i++) rig.steps.push(() => rig.print(`line ${i}\n`));
+  let alone = 0;
+  rig.steps.push(() => {
+    alone = rig.pauses;
+    rig.words[consumerBase(ATTACH_CONSUMER) + ConsumerWord.state] = ConsumerState.requested; // and rings nobody
+    rig.print('he comes\n');
+  });
+  for (let i = 0; i < 100; i++)
+    rig.steps.push(() => {
+      if (i === 0) t.ok(rig.client.active);
+      rig.print(`heard ${i}\n`);
+    });
+  let heard = 0;
+  rig.steps.push(() => {
+    heard = rig.pauses - alone;
+    rig.client.leave();
+    rig.print('he goes\n');
+  });
+  for (let i = 0; i < 100; i++) rig.steps.push(() => rig.print(`alone ${i}\n`));
+  rig.run();
+  t.ok(alone > 50, `${alone} pauses before`);
+  t.ok(heard <= 1, `${heard} while he is there`);
+  t.ok(rig.pauses - alone - heard > 50, `${rig.pauses - alone - heard} after`);
+  t.ok(sent >= 100, `sent ${sent} times`);
 });
 
 t.test('half a line after a line is settled', async (t) => {

@@ -214,6 +214,11 @@ export class PumpRig {
     return batches.map((entry) => entry.slice(prefix.length)).join('');
   }
 
+  /** What lies in the shared memory. */
+  textOf(offset: number, length: number): string {
+    return Buffer.from(this.words.buffer, offset, length).toString('latin1');
+  }
+
   #poll(set: Int32Array, count: number, timeoutMs: number): number {
     if (++this.polls > POLLS_MAX) throw new Error('the pump is busy for nothing');
     if (timeoutMs < 0) {
