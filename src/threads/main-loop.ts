@@ -288,6 +288,7 @@ export class MainLoop<Result> {
 
   /** Nothing was ready: its time may be over, or a signal has ended the wait. @returns whether it goes on waiting here. */
   #stepLate(): boolean {
+    this.#clearMarks();
     if (this.#mainWait.late) return false;
     this.#seenMs = nowMs();
     return this.#seenMs < this.#deadlineMs || (this.#step(this.#seenMs) && this.#staysHere());
@@ -328,6 +329,8 @@ export class MainLoop<Result> {
     if (isBrief(this.#request) || this.#deadlineMs === Number.POSITIVE_INFINITY) return;
     if (this.#deadlineMs > nowMs()) {
       this.#setTimer();
+      // It has taken main out of its wait for lines, of which there were some: on with it, or the next one comes the long way.
+      if (this.#linesLeft === 1 && this.#mayWaitHere()) this.#mainWait.plan();
       return;
     }
     this.#clearMarks();

@@ -14,7 +14,7 @@ export class MainWait {
   readonly #onWait: () => void;
   #watch: Watch | undefined;
   #loopFd = -1;
-  /** A request's set, and the event loop's fd behind it. */
+  /** A set without room, and the event loop's fd behind it. */
   #set = new Int32Array(0);
   readonly #lasted = new Float64Array(1);
   #planned = false;
@@ -48,30 +48,32 @@ export class MainWait {
 
   /**
    * Waits until an fd of `request` is ready or `timeoutMs` is over, or main is {@link wanted}, by an fd or by time. The request's
-   * set has the answers.
+   * set has the answers, if there are any: a wait that a signal ends leaves those of before.
    * @param timeoutMs -1 = no limit
-   * @returns 1 when something of the request's is ready, 0, or a negative errno.
+   * @returns how many of the request's are ready, or a negative errno.
    */
-  poll({ set, count }: PollRequest, timeoutMs: number): number {
-    const length = 2 * count;
-    if (this.#set.length < length + 2) this.#set = new Int32Array(length + 2);
-    const own = this.#set;
-    for (let i = 0; i < length; i += 2) {
-      own[i] = set[i] ?? 0;
-      own[i + 1] = (set[i + 1] ?? 0) & 0xffff; // a wait that a signal ends gives no answers
-    }
-    own[length] = this.#loopFd;
-    own[length + 1] = POLLIN;
+  poll(request: PollRequest, timeoutMs: number): number {
+    const { set, count } = request;
+    const own = 2 * count;
+    if (set.length < own + 2) return this.#pollWithRoom(request, timeoutMs);
+    set[own] = this.#loopFd;
+    set[own + 1] = POLLIN;
     // Each time: it costs less than to know of all that may have given the event loop something to do.
     const loopMs = this.#sys.loopTimeout();
-    const result = this.#sys.poll(own, count + 1, earlier(loopMs, timeoutMs), this.#lasted);
-    let ready = result < 0 ? result : 0;
-    for (let i = 1; i < length; i += 2) {
-      const answer = own[i] ?? 0;
-      set[i] = answer;
-      if (answer >>> 16 !== 0) ready = 1;
-    }
-    this.wanted = loopMs === 0 || (own[length + 1] ?? 0) >>> 16 !== 0;
+    const result = this.#sys.poll(set, count + 1, earlier(loopMs, timeoutMs), this.#lasted);
+    const wanted = (set[own + 1] ?? 0) >>> 16 !== 0;
+    this.wanted = wanted || loopMs === 0;
+    return wanted && result > 0 ? result - 1 : result;
+  }
+
+  /** The same for a set that has no room for the event loop's fd. */
+  #pollWithRoom(request: PollRequest, timeoutMs: number): number {
+    const { set, count } = request;
+    const length = 2 * count;
+    if (this.#set.length < length + 2) this.#set = new Int32Array(length + 2);
+    this.#set.set(set.subarray(0, length));
+    const ready = this.poll({ set: this.#set, count, timeoutMs: request.timeoutMs }, timeoutMs);
+    set.set(this.#set.subarray(0, length));
     return ready;
   }
 

@@ -82,7 +82,8 @@ class Rig {
   /** Each step takes what there is, and counts. */
   *listen(from: Pipe, onLine: (text: string) => void = () => {}, timeoutMs = -1): Steps<string> {
     const bytes = new Uint8Array(1000);
-    const request: PollRequest = { set: Int32Array.of(-1, POLLIN, from.readFd, POLLIN), count: 2, timeoutMs };
+    // With room for who polls, as the pump's; other sets here have none.
+    const request: PollRequest = { set: Int32Array.of(-1, POLLIN, from.readFd, POLLIN, 0, 0), count: 2, timeoutMs };
     for (;;) {
       yield request;
       const text = take(from, bytes);
@@ -131,6 +132,16 @@ t.test('a few lines, as an exec has, are heard as ever', async (t) => {
     await new Promise((resolve) => setTimeout(resolve, 2));
   }
   t.equal(rig.lines, FIRST - 1);
+});
+
+t.test('a time limit that lines put off again and again does not take main out of its wait for them', async (t) => {
+  const rig = new Rig(t);
+  const a = rig.pipe();
+  rig.run(rig.listen(a, undefined, 50));
+  await rig.shell(a, 'i=0; while [ $i -lt 200 ]; do echo x; sleep 0.004; i=$((i + 1)); done');
+  t.ok(rig.lines >= 100, `${rig.lines} steps`);
+  t.ok(rig.waits >= 8, `${rig.waits} waits: each limit has ended one`);
+  t.ok(rig.told < FIRST + rig.waits / 2, `${rig.told} lines through libuv, ${rig.waits} waits`);
 });
 
 t.test('a wait in which nothing came is not entered again before some lines more', async (t) => {
@@ -430,6 +441,39 @@ t.test('a wait there that a signal ends finds nothing ready', async (t) => {
   await rig.shell(a, 'i=0; while [ $i -lt 30 ]; do echo x; sleep 0.003; i=$((i + 1)); done');
   t.ok(ended >= 10, `${ended} waits`);
   t.notOk(texts.includes(''), 'no step without a line');
+});
+
+t.test('what was ready before a wait that a signal ends is not ready when its time is over', async (t) => {
+  const rig = new Rig(t);
+  const a = rig.pipe();
+  let interrupted = 0;
+  const heard: number[] = [];
+  const request: PollRequest = { set: Int32Array.of(a.readFd, POLLIN, 0, 0), count: 1, timeoutMs: 20 };
+  function* steps(): Steps<string> {
+    while (heard.length < 40) {
+      yield request;
+      heard.push((request.set[1] ?? 0) >>> 16);
+      if (take(a) === '') heard.push(-1);
+    }
+    return 'end';
+  }
+  const withSignals = realSysBut({
+    ...rig.sys,
+    poll: (set, count, timeoutMs) => {
+      if (rig.waits === 0 || timeoutMs <= 0) return sys.poll(set, count, timeoutMs);
+      if (interrupted++ % 2 === 0) return sys.poll(set, count, timeoutMs);
+      const until = performance.now() + timeoutMs;
+      while (performance.now() < until);
+      return 0; // as poll(2) leaves the set when it answers EINTR
+    },
+  });
+  rig.run(steps(), undefined, withSignals);
+  const writing = setInterval(() => rig.say(a), 3);
+  await waitFor('the end', () => rig.ends.length > 0);
+  clearInterval(writing);
+  t.ok(interrupted > 0, `${interrupted} waits`);
+  for (const [i, ready] of heard.entries())
+    if (ready === -1) t.equal(heard[i - 1], 0, `step ${i}: ready, and nothing there`);
 });
 
 t.test('what is thrown there, and a wait that fails, end the loop', async (t) => {
