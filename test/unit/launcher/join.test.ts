@@ -1,5 +1,14 @@
 /** The launcher's side of a session socket, against a daemon that this test plays: taken once, or not at all. */
-import { chmodSync, existsSync, readFileSync, readlinkSync, rmSync, statSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  linkSync,
+  mkdtempSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import type { Test } from 'tap';
 import { MSG_DONTWAIT, MSG_NOSIGNAL, SOCK_CLOEXEC, SOCK_NONBLOCK } from '../../../src/native/constants.ts';
 import { sys, type Watch } from '../../../src/native/sys.ts';
@@ -240,18 +249,25 @@ if (process.getuid?.() === 0)
   promise(
     'a directory that others may write to is not trusted',
     async (t, it) => {
-      const daemon = new Daemon(t);
-      const mode = statSync('/run/conmon').mode & 0o777;
-      // For an instant: other daemons of this machine are not found meanwhile, which harms none.
-      chmodSync('/run/conmon', 0o770);
-      try {
-        const { started } = start(it, daemon);
+      for (const [mode, trusted] of [
+        [0o700, true],
+        [0o770, false],
+        [0o702, false],
+      ] as const) {
+        const daemon = new Daemon(t);
+        // One that the launcher alone finds at /run/conmon: other daemons of this machine use theirs meanwhile.
+        const directory = mkdtempSync('/run/conmon-join-');
+        t.teardown(() => rmSync(directory, { recursive: true, force: true }));
+        linkSync(`/run/conmon/${daemon.cid}`, `${directory}/${daemon.cid}`);
+        chmodSync(directory, mode);
+        const apart = it.file(`apart-${mode}`);
+        const inside = `/bin/mount --bind ${directory} /run/conmon && exec ${it.conmon} "$@"`;
+        writeFileSync(apart, `#!/bin/sh\nexec /usr/bin/unshare -m /bin/sh -c '${inside}' sh "$@"\n`, { mode: 0o755 });
+        const { started } = start(it, daemon, { path: apart });
+        if (trusted) (await daemon.accept()).hangUp();
         t.match(await started.ended(), { status: 7 });
         t.notOk(daemon.called);
-      } finally {
-        chmodSync('/run/conmon', mode);
       }
-      rmSync(`/run/conmon/${daemon.cid}`, { force: true });
     },
     ['static'],
   );
