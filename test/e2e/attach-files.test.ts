@@ -2,7 +2,7 @@
  * The files by which clients find a container: attach socket, fifos, the short symlink; and the fds behind them.
  */
 import { existsSync, lstatSync, readlinkSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
-import { acceptedClients, attach, go, shellContainer } from '../helpers/attach-case.ts';
+import { acceptedClients, attach, attachEarly, go, shellContainer } from '../helpers/attach-case.ts';
 import { AttachClient } from '../helpers/attach-client.ts';
 import { promise } from '../helpers/case.ts';
 import { fdsOf } from '../helpers/proc.ts';
@@ -87,7 +87,7 @@ promise('old files with the names of attach, ctl and winsz are replaced', {}, as
     },
   });
   await container.created();
-  const client = await attach(c, container);
+  const client = await attachEarly(c, container);
   c.t.equal(lstatSync(`${container.bundle}/ctl`).isFIFO(), true);
   c.t.equal(lstatSync(`${container.bundle}/winsz`).isFIFO(), true);
   go(container);

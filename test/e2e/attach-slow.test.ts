@@ -6,7 +6,7 @@ import { spawn } from 'node:child_process';
 import { randomInt } from 'node:crypto';
 import { existsSync, statSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { attach, go, settled, shellContainer } from '../helpers/attach-case.ts';
+import { attach, attachEarly, go, settled, shellContainer } from '../helpers/attach-case.ts';
 import { attachPath } from '../helpers/attach-client.ts';
 import { promise } from '../helpers/case.ts';
 import { RepeatedContent, verifyLog } from '../helpers/k8s-log.ts';
@@ -27,7 +27,7 @@ promise('a client that is killed harms nobody', { differs: { c: LOSES } }, async
   const victim = spawn(process.execPath, [path, attachPath(container)], { stdio: ['ignore', 'pipe', 'ignore'] });
   c.workspace.defer(() => void victim.kill('SIGKILL'));
   await within('the victim to connect', new Promise((resolve) => victim.stdout.once('data', resolve)));
-  const survivor = await attach(c, container);
+  const survivor = await attachEarly(c, container);
   go(container);
   await survivor.waitForText('0123456789');
   victim.kill('SIGKILL');
@@ -56,7 +56,7 @@ promise(
     await container.created();
     const expected = new RepeatedContent(block, 50);
     let failure: unknown;
-    const client = await attach(c, container, {
+    const client = await attachEarly(c, container, {
       onPayload: (type, payload) => {
         try {
           if (type !== STDOUT) throw new Error(`a packet of type ${type}`);

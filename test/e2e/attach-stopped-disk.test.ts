@@ -1,6 +1,6 @@
 /** A client of a container whose log is on a disk that does not answer: what was read reaches it all the same. */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { attach, go, shellContainer } from '../helpers/attach-case.ts';
+import { attachEarly, go, shellContainer } from '../helpers/attach-case.ts';
 import { promise } from '../helpers/case.ts';
 import { StoppableDisk } from '../helpers/disk.ts';
 import { readLog } from '../helpers/k8s-log.ts';
@@ -25,7 +25,7 @@ promise(
     const script = `echo ready; ${wait('first')}; echo first; ${wait('second')}; echo second; touch written; exit 3`;
     const container = shellContainer(c, script, [], { logPaths: [logPath] });
     await container.created();
-    const client = await attach(c, container);
+    const client = await attachEarly(c, container);
     go(container);
     await client.waitForText('ready\n');
     await waitFor('the log', () => readFileSync(logPath, 'latin1').includes('ready\n'));

@@ -3,7 +3,7 @@
  */
 import { createHash, randomInt } from 'node:crypto';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { acceptedClients, attach, go, shellContainer } from '../helpers/attach-case.ts';
+import { acceptedClients, attach, attachEarly, go, shellContainer } from '../helpers/attach-case.ts';
 import { promise } from '../helpers/case.ts';
 import { seededRandom } from '../helpers/random.ts';
 import type { RuntimeName } from '../helpers/runtimes.ts';
@@ -23,7 +23,7 @@ promise(
       const script = 'echo out; sleep 0.1; echo err >&2; sleep 0.1; yes 0123456789 | head -c 300000; exit 3';
       const container = c.container({ style, script });
       await container.created();
-      const clients = [await attach(c, container), await attach(c, container)];
+      const clients = [await attachEarly(c, container), await attachEarly(c, container)];
       await container.start();
       c.t.equal(await container.finished(), 3, `${style}: status`);
       const flood = '0123456789\n'.repeat(30_000).slice(0, 300_000);
@@ -42,7 +42,7 @@ promise(
 promise('a client that comes later gets what comes from then on', {}, async (c) => {
   const container = shellContainer(c, 'echo one; while [ ! -e second ]; do sleep 0.01; done; echo two');
   await container.created();
-  const first = await attach(c, container);
+  const first = await attachEarly(c, container);
   go(container);
   await first.waitForText('one\n');
   const second = await attach(c, container);
@@ -59,7 +59,7 @@ promise('a client that is there before a container which ends at once loses noth
   for (let i = 0; i < 3; i++) {
     const container = c.container({ script: 'echo out; echo err >&2', style: i % 2 === 0 ? 'crio' : 'podman' });
     await container.created();
-    const client = await attach(c, container);
+    const client = await attachEarly(c, container);
     await container.start();
     await container.exited();
     await client.waitForEnd();
@@ -175,7 +175,7 @@ promise('with --leave-stdin-open the input outlives its clients', {}, async (c) 
 promise('without -i there is no input, and a client that sends some harms nobody', {}, async (c) => {
   const container = shellContainer(c, 'cat; echo end of input');
   await container.created();
-  const client = await attach(c, container);
+  const client = await attachEarly(c, container);
   await client.send('nobody reads this');
   go(container);
   c.t.equal(await container.finished(), 0);

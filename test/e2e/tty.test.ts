@@ -14,7 +14,15 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { isatty } from 'node:tty';
-import { attach, clientsAccepted, go, settled, shellContainer, waitingBytes } from '../helpers/attach-case.ts';
+import {
+  attach,
+  attachEarly,
+  clientsAccepted,
+  go,
+  settled,
+  shellContainer,
+  waitingBytes,
+} from '../helpers/attach-case.ts';
 import { promise } from '../helpers/case.ts';
 import type { Container } from '../helpers/container.ts';
 import { fdsOf, processInfo } from '../helpers/proc.ts';
@@ -52,7 +60,7 @@ promise(
       const script = 'echo one; echo two >&2; read -r line; echo "got $line"; exit 8';
       const container = c.container({ style, ...terminalContainer(script) });
       await container.created();
-      const client = await attach(c, container);
+      const client = await attachEarly(c, container);
       await container.start();
       await client.waitForText('two\r\n');
       await client.send('hello\n');
@@ -69,7 +77,7 @@ promise('keys that mean signals and the end of input do so', { runtimes: REAL },
   const script = 'trap "echo interrupted" INT; echo ready; cat; echo "cat: $?"; cat; echo done; exit 7';
   const container = c.container(terminalContainer(script));
   await container.created();
-  const client = await attach(c, container);
+  const client = await attachEarly(c, container);
   await container.start();
   await client.waitForText('ready');
   await client.send('a\n');
@@ -217,7 +225,7 @@ promise(
     ];
     const container = c.container(terminalContainer(script.join('; ')));
     await container.created();
-    const client = await attach(c, container);
+    const client = await attachEarly(c, container);
     await container.start();
     await client.waitForText('first');
     await waitFor('the shell to close its terminal', () => {
@@ -253,7 +261,7 @@ promise('1 MB printed just before the end is in the log whole, and a client gets
   for (let i = 0; i < 3; i++) {
     const container = c.container(terminalContainer('yes 0123456789 | head -n 100000; exit 5'));
     await container.created();
-    const client = i === 0 ? undefined : await attach(c, container);
+    const client = i === 0 ? undefined : await attachEarly(c, container);
     await container.start();
     c.t.equal(await container.finished(), 5);
     c.t.equal(container.log().stdout.toString() === expected, true, `round ${i}: the log`);
@@ -269,7 +277,7 @@ promise('without a log a terminal is read all the same, with and without a clien
       logPaths: ['none'],
     });
     await container.created();
-    const client = attached ? await attach(c, container) : undefined;
+    const client = attached ? await attachEarly(c, container) : undefined;
     await container.start();
     c.t.equal(await container.finished(), 5);
     await client?.waitForEnd();
