@@ -230,7 +230,6 @@ export class LogWorker {
   }
 
   #tell(message: ToLogWorker): void {
-    if (this.#closed) return;
     this.#told.push(message);
     this.#place?.tell(message);
   }

@@ -6,9 +6,17 @@ import { closeSync, readSync } from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { F_ADD_SEALS, F_DUPFD_CLOEXEC, MFD_ALLOW_SEALING, MFD_CLOEXEC } from '../../../src/native/constants.ts';
+import {
+  F_ADD_SEALS,
+  F_DUPFD_CLOEXEC,
+  F_GETFD,
+  MFD_ALLOW_SEALING,
+  MFD_CLOEXEC,
+} from '../../../src/native/constants.ts';
 import { sys } from '../../../src/native/sys.ts';
 import type { LogCounters } from '../../../src/proto/log-messages.ts';
+import { RingConsumer } from '../../../src/ring/consumer.ts';
+import { ATTACH_CONSUMER } from '../../../src/ring/layout.ts';
 import { LogWorker } from '../../../src/threads/log-worker.ts';
 import { MainLogs, type Pacing } from '../../../src/threads/main-logs.ts';
 import { WorkerPool } from '../../../src/threads/pool.ts';
@@ -163,6 +171,24 @@ t.test('so it is when a journal beside the file is full, which a thread could wa
   await rig.ended();
   t.match(rig.log, /^\S{35} stdout F first\n\S{35} stderr F \[conmon\] dropped .*\n/);
   t.match(rig.log, /stdout F last\n$/);
+});
+
+t.test('main keeps its doorbells after the last client rather than begin anew amid such a record', async (t) => {
+  const rig = new Rig(t);
+  rig.worker.keepForClients();
+  const { own, attach } = rig.worker.doorbells;
+  const { memory, geometry } = rig.worker;
+  new RingConsumer(memory, geometry.capacityBytes, ATTACH_CONSUMER, undefined).leave(); // as its worker does
+  await rig.giveUpFirst();
+  rig.worker.clientsLeft();
+  for (const { fd } of [own, attach]) t.ok(sys.fcntl(fd, F_GETFD, 0) >= 0);
+  rig.makeRoom();
+  await rig.print('busy');
+  await waitFor('the log to go on', () => rig.log.includes('busy'));
+  await rig.print('last');
+  const counters = await rig.ended();
+  t.match(rig.log, /^\S{35} stdout F first\n/);
+  isWhole(t, rig, counters, true);
 });
 
 t.test('when a client has to be let in before, its line is ended, and what is missing counts as lost', async (t) => {

@@ -4,7 +4,8 @@ import t, { type Test } from 'tap';
 import { createMemory } from '../../../src/kernel/kernel.ts';
 import { F_GETFD } from '../../../src/native/constants.ts';
 import { sys } from '../../../src/native/sys.ts';
-import { RING_OFFSET } from '../../../src/ring/layout.ts';
+import { RingConsumer } from '../../../src/ring/consumer.ts';
+import { ATTACH_CONSUMER, RING_OFFSET } from '../../../src/ring/layout.ts';
 import { LogWorker, type LogWorkerPlan } from '../../../src/threads/log-worker.ts';
 import { type Pool, WorkerPool } from '../../../src/threads/pool.ts';
 import { readLog } from '../../helpers/k8s-log.ts';
@@ -105,6 +106,26 @@ t.test('reopen starts a new file', async (t) => {
   await streams.print('new\n');
   await waitFor('the line in the new file', () => streams.records[0] === 'stdout F new');
   t.match(readFileSync(old, 'latin1'), /F old\n$/);
+});
+
+t.test('clients that come to nothing, and those that leave, take a thread’s doorbells from nobody', async (t) => {
+  const { streams, worker } = aWorker(t);
+  worker.begin(streams.sources);
+  const consumer = new RingConsumer(worker.memory, worker.geometry.capacityBytes, ATTACH_CONSUMER, undefined);
+  for (const served of [false, true]) {
+    worker.keepForClients();
+    const { own, attach } = worker.doorbells;
+    own.ring();
+    await waitFor('the ring to keep what comes', () => consumer.active);
+    if (served) worker.clientsLeft();
+    else worker.forgetClients();
+    for (const { fd } of [own, attach]) t.ok(sys.fcntl(fd, F_GETFD, 0) >= 0);
+    t.equal(worker.doorbells.own, own);
+    if (!served) t.equal(consumer.active, false, 'nothing is kept for them');
+    consumer.leave();
+  }
+  await streams.print('line\n');
+  await waitFor('the line', () => streams.records.length === 1);
 });
 
 t.test('the pipes it was given stay open for its owner', async (t) => {

@@ -511,6 +511,33 @@ t.test('a loop that dies on main goes on in a thread, amid a line', async (t) =>
   t.ok(rig.complaints.lines.some((line) => line.includes('log worker died (1 of 3)')));
 });
 
+t.test('a log that comes back to main keeps its doorbells while there are clients, and no longer', async (t) => {
+  let busyMs = 0;
+  const pacing: Pacing = {
+    calmBytes: 1 << 20,
+    calmMs: 100,
+    get busyMs() {
+      return busyMs;
+    },
+  };
+  const rig = new Rig(t, { pacing });
+  const { worker, streams } = rig;
+  worker.begin(streams.sources);
+  for (const clients of [true, false]) {
+    busyMs = 0;
+    await streams.print('busy\n');
+    await rig.moved('a thread', clients ? 1 : 2);
+    worker.keepForClients();
+    const { own, attach } = worker.doorbells;
+    if (!clients) worker.forgetClients();
+    busyMs = Number.POSITIVE_INFINITY;
+    await rig.moved('main', clients ? 1 : 2);
+    for (const { fd } of [own, attach]) t.equal(sys.fcntl(fd, F_GETFD, 0) >= 0, clients);
+    if (clients) worker.forgetClients();
+    for (const { fd } of [own, attach]) t.equal(sys.fcntl(fd, F_GETFD, 0), -EBADF);
+  }
+});
+
 /** Where an attach worker would be: its side of the ring. */
 t.test('a client that comes and goes while main writes: its doorbells come and go with it', async (t) => {
   let loops = 0;
