@@ -15,6 +15,7 @@ import {
   consumerBase,
   LOG_CONSUMER,
   memoryBytes,
+  recordBytes,
 } from '../../../src/ring/layout.ts';
 import { RingProducer } from '../../../src/ring/producer.ts';
 import { seededRandom } from '../../helpers/random.ts';
@@ -153,6 +154,22 @@ t.test('a stalled driver stays behind and the others go on; then it catches up, 
   rig.feed.retry(rig.slot(1));
   t.equal(rig.taker(1).text, sent);
   t.equal(rig.cursor.backlogBytes, 0);
+});
+
+t.test('the ring keeps what the driver that is furthest behind has not had', async (t) => {
+  for (const [far, near] of [
+    [0, 1],
+    [1, 0],
+  ] as const) {
+    const rig = new Rig(t, 2);
+    rig.taker(far).stalled = true;
+    for (const text of ['one\n', 'two\n', 'three\n', 'four\n']) {
+      if (text === 'three\n') rig.taker(near).stalled = true;
+      t.ok(rig.put(text));
+      rig.feed.all();
+    }
+    t.equal(rig.cursor.backlogBytes, 3 * recordBytes(5), 'the first is held');
+  }
 });
 
 t.test('what is too far behind is given up, the oldest first, and nobody else loses anything', async (t) => {

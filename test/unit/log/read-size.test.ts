@@ -73,3 +73,34 @@ t.test('a stream that is always full has four reads before the other one has its
   t.equal(fds.indexOf(rig.err.readFd), 4);
   t.equal(rig.text(STDERR), 'err\n');
 });
+
+t.test(
+  'a part of a line that filled a read is settled when nothing follows, wherever the next read was to go',
+  async (t) => {
+    let full = 3;
+    const rig = new PumpRig(t, {
+      geometry: GEOMETRY,
+      calls: {
+        read(fd, bytes, offset, length) {
+          const result = sys.read(fd, bytes, offset, length);
+          if (fd !== rig.out.readFd || full-- <= 0) return result;
+          bytes.fill(0x7a, offset, offset + length);
+          return length;
+        },
+      },
+    });
+    let told: readonly string[] = [];
+    rig.begin();
+    rig.steps.push(
+      () => rig.print('x'),
+      () => {
+        told = [...rig.journal.entries];
+        rig.print('on\n');
+      },
+    );
+    rig.run();
+    t.equal(told.length, 4);
+    t.equal(told.at(-1), 'out:settle');
+    t.equal(rig.text(STDOUT), `${'z'.repeat(3 * READ_ALONE_BYTES)}on\n`);
+  },
+);
