@@ -18,6 +18,8 @@ import {
   Word,
 } from './layout.ts';
 
+const TAIL = CONTROL_OFFSET + Word.tail;
+
 export class RingConsumer {
   readonly #words: Int32Array;
   readonly #base: number;
@@ -93,7 +95,7 @@ export class RingConsumer {
    */
   find(position: number): boolean {
     this.after = position;
-    const { tail } = this;
+    const tail = this.#producerDoorbell === undefined ? this.#words[TAIL] : Atomics.load(this.#words, TAIL);
     while (tail !== this.after) {
       const header = (RING_OFFSET + (this.after & (this.#capacity - 1))) >> 2;
       const length = this.#words[header] ?? 0;
@@ -122,8 +124,8 @@ export class RingConsumer {
   /** Where the producer is: a reader that starts now sees what comes after. */
   get tail(): number {
     // The producer's own thread has written it itself: each call of V8's for an atomic access is code that a line would have to fetch.
-    if (this.#producerDoorbell === undefined) return this.#words[CONTROL_OFFSET + Word.tail] ?? 0;
-    return Atomics.load(this.#words, CONTROL_OFFSET + Word.tail);
+    if (this.#producerDoorbell === undefined) return this.#words[TAIL] ?? 0;
+    return Atomics.load(this.#words, TAIL);
   }
 
   /** Up to where this consumer has released; not what the log thread has in its place (./baton.ts). */
