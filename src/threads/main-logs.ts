@@ -20,12 +20,9 @@ import type { Line } from '../proto/line.ts';
 import type { DriverTarget, FromLogWorker, LogResult, LogTask, ToLogWorker } from '../proto/log-messages.ts';
 import { MainLoop } from './main-loop.ts';
 
-/**
- * Main's time is the container's, its clients' and its engine's: logs may have half of it. A flood that is over sooner does not pay
- * what a thread costs (docs/adr/0066-long-lines.md).
- */
-const BUSY_MS = 1000;
-const WINDOW_MS = 2000;
+/** Main's time is the container's, its clients' and its engine's: logs may have half of it. */
+const BUSY_MS = 500;
+const WINDOW_MS = 1000;
 /** A thread that has read less than that in so long, one part in a thousand of what it could, is not needed any longer. */
 const CALM_BYTES = 1 << 26;
 const CALM_MS = 30_000;
