@@ -255,6 +255,7 @@ export class FileSink {
   #replace(): boolean {
     const { sys, diag, path, replacement } = this.#parts;
     const fd = replacement.advance();
+    if (fd >= 0 && this.#fifo) this.#tellUnread();
     // Onto the same number: a worker that takes over after a crash was told that one.
     const result = fd < 0 ? fd : sys.dup3(fd, this.#fd, O_CLOEXEC);
     if (fd >= 0) sys.close(fd);
@@ -273,6 +274,7 @@ export class FileSink {
     this.#state[DriverField.sizeBytes] = 0;
     this.#driftBytes = 0;
     this.#blocks.otherFile();
+    if (this.#rest !== undefined) this.#lose(this.#rest, this.#errno); // its beginning is in the old file
     this.#forgetFragment();
     // What the old file could not take the new one may.
     if (this.#stalled) this.#backoff.untilMs = 0;

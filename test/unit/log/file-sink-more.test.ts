@@ -1,5 +1,15 @@
 /** For test/unit/log/file-sink.test.ts. */
-import { closeSync, mkdirSync, openSync, readdirSync, rmSync, statSync, truncateSync } from 'node:fs';
+import {
+  closeSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  truncateSync,
+} from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -243,6 +253,36 @@ t.test('a record whose beginning a reader took with him, and whose end was given
   t.match(read(next), /^notice: \[conmon\] dropped 905 bytes in 1 records .*: Broken pipe\n$/);
   sink.close();
   closeSync(next);
+});
+
+t.test('a FIFO that gives way to a file: what nobody will read of it is told, and what it lacks is lost', async (t) => {
+  const { sink, reader, path, counters, complaints } = aFifo(t);
+  const both = Buffer.from(`${'x'.repeat(5000)}\nshort\n`);
+  sink.write(both, 0, both.length);
+  sink.write(both, 0, both.length);
+  sink.drop(both, 0, both.length);
+  closeSync(reader);
+  renameSync(path, `${path}.1`);
+  sink.reopen();
+  t.match(counters, { writtenBytes: 4096, droppedBytes: 905 + 6, droppedRecords: 2 });
+  t.match(
+    complaints.lines.map((line) => line.replace(path, 'FIFO')),
+    [/failed to write to log FIFO: Resource temp/, '[conmon:w]: log FIFO: nobody has read its last 4096 bytes'],
+  );
+  sink.retry();
+  sink.close();
+  t.match(readFileSync(path, 'latin1'), /^notice: \[conmon\] dropped 911 bytes in 2 records .*\n$/);
+});
+
+t.test('a FIFO that gives way to a file while somebody reads it: he gets the rest, and nothing is told', async (t) => {
+  const { sink, reader, path, complaints, read } = aFifo(t);
+  sink.write(Buffer.from('one\n'), 0, 4);
+  renameSync(path, `${path}.1`);
+  sink.reopen();
+  t.equal(read(), 'one\n');
+  t.same(complaints.lines, []);
+  sink.close();
+  closeSync(reader);
 });
 
 t.test('what was given up while the file could be written is told before the next record', (t) => {

@@ -1,12 +1,15 @@
 /** New log files that are asked for when nobody will write to them any longer: who asks waits for them without a limit. */
-import { existsSync, renameSync, rmSync, statSync } from 'node:fs';
+import { existsSync, openSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import t, { type Test } from 'tap';
 import { newCounters } from '../../../src/log/counters.ts';
 import { openLog } from '../../../src/log/open-log.ts';
+import { S_IFCHR } from '../../../src/native/constants.ts';
+import { StatWord } from '../../../src/native/files.ts';
 import { sys } from '../../../src/native/sys.ts';
 import type { FromLogWorker, LogResult, ToLogWorker } from '../../../src/proto/log-messages.ts';
 import { LogWorker } from '../../../src/threads/log-worker.ts';
 import type { Owner, Pool } from '../../../src/threads/pool.ts';
+import { realSysBut } from '../native/fake-sys.ts';
 import { Streams } from './rig.ts';
 
 /** A thread of the test's own: it ends, dies and answers when the test says so. */
@@ -87,6 +90,37 @@ t.test(
     t.same(thread.told, ['begin', 'end']);
   },
 );
+
+t.test('a FIFO or a device as log, /dev/null above all, stays what it is', async (t) => {
+  const fifo = new Streams(t);
+  sys.mkfifo(fifo.path, 0o600);
+  const device = new Streams(t);
+  writeFileSync(device.path, 'kept');
+  const asDevice = realSysBut({
+    fstatat: (fd, path, flags, stat) => {
+      const result = sys.fstatat(fd, path, flags, stat);
+      if (path === device.path) stat[StatWord.mode] = BigInt(S_IFCHR | 0o666); // to make one takes a privilege
+      return result;
+    },
+  });
+  for (const [streams, calls] of [
+    [fifo, sys],
+    [device, asDevice],
+  ] as const) {
+    const before = statSync(streams.path);
+    const thread = new Thread();
+    const plan = streams.plan(openSync('/dev/null', 'w'));
+    const worker = new LogWorker(calls, streams.complaints.diag, thread.pool, plan, streams.onEnded);
+    worker.reopen(); // the thread does not hear of it
+    thread.ends();
+    await streams.ended();
+    worker.reopen();
+    const { mode, size } = statSync(streams.path);
+    t.match({ mode, size }, { mode: before.mode, size: before.size });
+    t.same(streams.complaints.lines, []);
+    worker.close(true);
+  }
+});
 
 t.test('a log worker that is lost for good before it has made it: it is made then', async (t) => {
   const { thread, worker, streams } = aLog(t);
