@@ -58,8 +58,8 @@ export function parseArguments(argv: readonly string[], isText: (index: number) 
   const walk: Walk = { argv, isText, collected, index: 0 };
   for (; walk.index < argv.length; walk.index++) {
     const argument = argv[walk.index] ?? '';
-    // A lone '-' and everything that does not start with a dash is a positional: callers write `--api-version 1`.
-    if (argument.length < 2 || argument[0] !== '-') continue;
+    // Everything that does not start with a dash is a positional: callers write `--api-version 1`. A lone '-' is one, too: no letters.
+    if (argument[0] !== '-') continue;
     if (argument === '--') break;
     const step = argument[1] === '-' ? readLong(walk, argument) : readCluster(walk, argument);
     if (step === HELP) return { kind: 'help' };

@@ -142,6 +142,7 @@ class Conversation {
   #pass(length: number): void {
     if (length === 0) {
       this.#afterPending = 'eof';
+      this.#pending = this.#keys.end();
       this.#unwatch(STDIN);
     } else {
       const { input, isDetach } = this.#keys.push(this.#bytes.subarray(0, length));

@@ -57,6 +57,13 @@ export class DetachKeys {
     return { input: Buffer.from(input), isDetach: false };
   }
 
+  /** Nothing more will be typed. @returns what was held back and is no detaching any longer. */
+  end(): Buffer {
+    const held = Buffer.from(this.#keys.subarray(0, this.#matched));
+    this.#matched = 0;
+    return held;
+  }
+
   /** Of what was held, the longest end, but not all of it, with which the keys begin. */
   #longestBeginning(held: Uint8Array): number {
     for (let length = held.length - 1; length > 0; length--)

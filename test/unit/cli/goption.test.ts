@@ -132,6 +132,24 @@ t.test('numbers that are none are named with the option as typed', async (t) => 
   t.equal(failure('--log-size-max', excess), `Integer value “${excess}” for --log-size-max out of range`);
 });
 
+t.test('seconds and counts have 32 bits, bytes have 64, to the last one', async (t) => {
+  const tooMuch = (option: string, value: string) =>
+    t.equal(failure(option, value), `Integer value “${value}” for ${option} out of range`);
+  for (const [option, least, most] of [
+    ['timeout', -(2 ** 31), 2 ** 31 - 1],
+    ['log-max-files', -(2 ** 31), 2 ** 31 - 1],
+  ] as const) {
+    t.equal(given(`--${option}`, String(most)).ints[option], most);
+    t.equal(given(`--${option}`, String(least)).ints[option], least);
+    tooMuch(`--${option}`, String(most + 1));
+    tooMuch(`--${option}`, String(least - 1));
+  }
+  const [most, least] = ['9223372036854775807', '-9223372036854775808'];
+  t.equal(given('--log-size-max', most).ints['log-size-max'], Number(most));
+  t.equal(given('--log-size-max', least).ints['log-size-max'], Number(least));
+  tooMuch('--log-size-max', '-9223372036854775809');
+});
+
 t.test('help ends the parsing where it stands, but not before an error', async (t) => {
   const helped = [
     ['--help'],

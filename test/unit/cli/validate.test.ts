@@ -60,6 +60,16 @@ t.test('the first thing wrong is the one that is told, in the order of C', async
   options([...next, '-l', 'journald', '-c', ID]);
 });
 
+t.test(
+  'the bundle is the current directory where none is given, also to who says where the pid file is; not for an exec',
+  async (t) => {
+    t.equal(options(CREATE).bundle, CWD);
+    t.equal(options([...CREATE, '-p', '/run/pidfile']).bundle, CWD);
+    t.equal(refusal([...CREATE, '-p', '/run/pidfile'], gone), e('Failed to get working directory'));
+    t.equal(options([...CREATE, '-p', '/run/pidfile', '-e', '--exec-process-spec', '/s'], gone).bundle, undefined);
+  },
+);
+
 t.test('a uuid may be missing from a legacy exec alone', async (t) => {
   const create = ['-c', ID, '-r', '/r', '-l', 'none'];
   t.equal(refusal(create), e('Container UUID not provided. Use --cuuid'));

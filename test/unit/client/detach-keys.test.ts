@@ -26,6 +26,13 @@ t.test('Ctrl-P Ctrl-Q detaches, together or apart; everything else passes', asyn
   t.same(keys('\x11\x10a\x11'), ['\x11\x10a\x11', false]);
 });
 
+t.test('keys that were begun when the input ends are input', async (t) => {
+  const detach = new DetachKeys(parseDetachKeys('a,b,c'));
+  t.equal(detach.push(Buffer.from('xab')).input.toString(), 'x');
+  t.equal(detach.end().toString(), 'ab');
+  t.equal(detach.end().toString(), '');
+});
+
 t.test('other keys, of any number, and none', async (t) => {
   t.same(typed('ctrl-]', 'ab\x1dc'), ['ab', true]);
   t.same(typed('a,a,b', 'aaab'), ['a', true], 'what was held may be another beginning');
