@@ -172,7 +172,7 @@ export class LogWorker {
   keepForClients(): void {
     if (this.#doorbells === undefined) {
       this.doorbells; // before the loop that has none is given up
-      if (this.#quiet && this.#mainLogs) this.#startOnMain(this.#mainLogs);
+      if (this.#quiet && this.#mainLogs) this.#goOnOnMain(this.#mainLogs);
     }
     this.#clients = true;
     this.#attachConsumer().request();
@@ -192,7 +192,7 @@ export class LogWorker {
     if (!isBetweenRecords(this.#task())) return;
     this.#quiet.stop(); // it watches what is closed now
     this.#closeDoorbells();
-    this.#startOnMain(this.#mainLogs);
+    this.#goOnOnMain(this.#mainLogs);
   }
 
   #attachConsumer(): RingConsumer {
@@ -296,7 +296,7 @@ export class LogWorker {
     } catch (error) {
       this.#onMainUntilMs = nowMs + NO_THREAD_MS;
       this.#diag.debug(`main goes on with the logs: ${errorText(error)}`);
-      if (this.#quiet === undefined && this.#mainLogs) this.#startOnMain(this.#mainLogs);
+      if (this.#quiet === undefined && this.#mainLogs) this.#goOnOnMain(this.#mainLogs);
     }
   }
 
@@ -323,6 +323,11 @@ export class LogWorker {
     this.#diag.debug('main goes on with the logs');
     this.#stopLooking();
     if (!this.#clients) this.#closeDoorbells();
+    this.#goOnOnMain(mainLogs);
+  }
+
+  /** The loop before is gone, or will be: without another one nobody would read what the container says. */
+  #goOnOnMain(mainLogs: MainLogs): void {
     try {
       this.#startOnMain(mainLogs);
     } catch (error) {

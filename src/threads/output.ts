@@ -81,6 +81,7 @@ export class Output {
     const log = this.#log ?? this.#startLog();
     if (!this.#logging) return false; // lost for good: there is nothing to give, and what is read must go on being read
     log.keepForClients();
+    if (!this.#logging) return false; // it was lost for good just now
     if (this.#discard && this.#sources) {
       this.#discard.close();
       this.#discard = undefined;
@@ -161,7 +162,7 @@ export class Output {
   }
 
   #startDiscard(sources: readonly Source[]): void {
-    this.#discard = new Discard(
+    this.#discard ??= new Discard(
       this.#sys,
       this.#diag,
       sources.map(({ fd }) => fd),

@@ -2,7 +2,9 @@
 import t, { type Test } from 'tap';
 import { sys } from '../../../src/native/sys.ts';
 import type { LogWorkerPlan } from '../../../src/threads/log-worker.ts';
+import type { MainLogs } from '../../../src/threads/main-logs.ts';
 import { Output } from '../../../src/threads/output.ts';
+import type { Pool } from '../../../src/threads/pool.ts';
 import { waitFor } from '../../helpers/wait.ts';
 import { realSysBut } from '../native/fake-sys.ts';
 import { NO_FD, Streams } from './rig.ts';
@@ -96,6 +98,37 @@ t.test('a client for whom there is no fd left does not keep the end from being t
   output.end(true);
   await streams.ended();
 });
+
+t.test(
+  'a loop that is lost for good while a client comes: the client is refused, the container does not block',
+  async (t) => {
+    const streams = new Streams(t);
+    let loops = 0;
+    const mainLogs = {
+      pacing: { busyMs: 0, calmBytes: 0, calmMs: 0 },
+      run: () => {
+        if (loops++ > 0) throw new Error('no loop');
+        return { tell: () => {}, stop: () => {} };
+      },
+    } as unknown as MainLogs;
+    const pool = {
+      run: () => {
+        throw new Error('no thread');
+      },
+    } as unknown as Pool;
+    const plan = { ...streams.nowhere, mainLogs: () => mainLogs };
+    const output = new Output(sys, streams.complaints.diag, plan, streams.onEnded, pool);
+    output.begin(streams.sources, -1);
+    t.equal(
+      output.startAttach(CLIENTS, () => {}),
+      false,
+    );
+    await streams.print(FLOOD);
+    await streams.print(FLOOD, streams.err);
+    output.end(true);
+    t.same(streams.endings, [undefined]);
+  },
+);
 
 t.test('a terminal without a log and without fds is read all the same', async (t) => {
   const streams = new Streams(t);
