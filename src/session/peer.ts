@@ -209,7 +209,7 @@ export class Peers {
 function openCgroup(theirs: string, ours: string): number {
   const path = /^0::(\/.*)$/m.exec(theirs)?.[1];
   const rest = (text: string | undefined): string | undefined => text?.replace(/^0::.*\n/m, '');
-  if (path === undefined || path.startsWith('/../') || rest(theirs) !== rest(ours))
+  if (path === undefined || path.startsWith('/..') || rest(theirs) !== rest(ours))
     throw new ConmonError('PEER', 'the launcher is in other cgroups');
   const root = CGROUP_ROOTS.find((each) => isCgroup2(each));
   if (root === undefined) throw new ConmonError('PEER', 'the cgroup of the launcher cannot be found');

@@ -2,6 +2,7 @@
 import {
   chmodSync,
   closeSync,
+  constants as fsConstants,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -17,12 +18,13 @@ import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { replacement } from '../../../src/log/rotation.ts';
-import { F_GETFD, F_GETFL, FD_CLOEXEC } from '../../../src/native/constants.ts';
+import { F_GETFD, F_GETFL, FD_CLOEXEC, O_CLOEXEC, O_PATH } from '../../../src/native/constants.ts';
 import { type Sys, sys } from '../../../src/native/sys.ts';
 import { seededRandom } from '../../helpers/random.ts';
 import { realSysBut, SEED } from '../native/fake-sys.ts';
 
 const { EACCES, ELOOP, ENOSPC, ENOTDIR, EPERM, EROFS, EXDEV, EINVAL, EISDIR } = constants.errno;
+const { O_DIRECTORY } = fsConstants;
 const CALLS = ['openat', 'openat2', 'renameat2', 'unlinkat', 'fstatat'] as const;
 
 class Directory {
@@ -131,11 +133,63 @@ t.test('a file that is renamed away while it is being rotated is made anew too',
   t.same(d.files, ['log', 'log.2=was log.1', 'log.20261125=was log']);
 });
 
-t.test('files move only as far as the first gap', async (t) => {
+t.test('files move only as far as the first gap, and log.0 is nobody of ours', async (t) => {
   const d = new Directory(t);
-  d.put('log', 'log.1', 'log.2', 'log.4');
+  d.put('log', 'log.0', 'log.1', 'log.2', 'log.4');
   t.equal(d.rotate(5), 0);
-  t.same(d.files, ['log', 'log.1=was log', 'log.2=was log.1', 'log.3=was log.2', 'log.4=was log.4']);
+  t.same(d.files, ['log', 'log.0=was log.0', 'log.1=was log', 'log.2=was log.1', 'log.3=was log.2', 'log.4=was log.4']);
+});
+
+t.test('nothing is removed but a leftover and the oldest file', async (t) => {
+  for (const [files, keepFiles, leftover] of [
+    [['log'], 0, 'log.tmp'],
+    [['log', 'log.1'], 3, 'log.new'],
+    [['log', 'log.1', 'log.2'], 2, 'log.new'],
+  ] as const) {
+    const d = new Directory(t);
+    d.put(...files);
+    const removed: string[] = [];
+    const unlinkat: typeof sys.unlinkat = (directory, name, flags) => {
+      removed.push(name);
+      return sys.unlinkat(directory, name, flags);
+    };
+    t.equal(d.rotate(keepFiles, realSysBut({ unlinkat })), 0);
+    t.same(removed, keepFiles === 2 ? [leftover, 'log.2'] : [leftover]);
+  }
+});
+
+t.test('a directory is opened as a place alone, and no runtime that is started meanwhile inherits it', async (t) => {
+  for (const keepFiles of [0, 1]) {
+    const d = new Directory(t);
+    const opened: number[] = [];
+    const calls = realSysBut({
+      openat: (at, path, flags, mode) => {
+        if (path === d.dir) opened.push(flags);
+        return sys.openat(at, path, flags, mode);
+      },
+      openat2: (at, path, flags, mode, resolve) => {
+        if (path === d.dir) opened.push(flags);
+        return sys.openat2(at, path, flags, mode, resolve);
+      },
+    });
+    t.equal(d.rotate(keepFiles, calls), 0);
+    t.same(opened, [O_PATH | O_DIRECTORY | O_CLOEXEC]);
+  }
+});
+
+t.test('without rotation, too, the step that fails is what is told, and the old file stays', async (t) => {
+  for (let step = 0; ; step++) {
+    const d = new Directory(t);
+    d.put('log');
+    const { calls, count } = failing(step, EACCES);
+    const result = d.rotate(0, calls);
+    if (count() <= step) {
+      t.ok(step >= 4, `${step} steps`);
+      break;
+    }
+    t.equal(result, -EACCES, `step ${step}`);
+    t.same(d.files, ['log=was log']);
+  }
 });
 
 t.test('a step that fails loses nothing, and the next attempt does what is left', async (t) => {

@@ -3,13 +3,16 @@ import { existsSync, openSync, renameSync, rmSync, statSync, writeFileSync } fro
 import t, { type Test } from 'tap';
 import { newCounters } from '../../../src/log/counters.ts';
 import { openLog } from '../../../src/log/open-log.ts';
+import { replaceUnwritten } from '../../../src/log/unwritten.ts';
 import { S_IFCHR } from '../../../src/native/constants.ts';
 import { StatWord } from '../../../src/native/files.ts';
 import { sys } from '../../../src/native/sys.ts';
 import type { FromLogWorker, LogResult, ToLogWorker } from '../../../src/proto/log-messages.ts';
 import { LogWorker } from '../../../src/threads/log-worker.ts';
 import type { Owner, Pool } from '../../../src/threads/pool.ts';
-import { realSysBut } from '../native/fake-sys.ts';
+import { fdsOf } from '../../helpers/proc.ts';
+import { fakeSys, realSysBut } from '../native/fake-sys.ts';
+import { Complaints } from '../session/complaints.ts';
 import { Streams } from './rig.ts';
 
 /** A thread of the test's own: it ends, dies and answers when the test says so. */
@@ -82,11 +85,13 @@ t.test(
     worker.end(true);
     thread.ends();
     await streams.ended();
+    const fds = fdsOf(process.pid).size;
     for (let i = 0; i < 2; i++) {
       rmSync(streams.path);
       worker.reopen();
       t.ok(existsSync(streams.path));
     }
+    t.equal(fdsOf(process.pid).size, fds, 'they are nobody’s to write');
     t.same(thread.told, ['begin', 'end']);
   },
 );
@@ -120,6 +125,22 @@ t.test('a FIFO or a device as log, /dev/null above all, stays what it is', async
     t.same(streams.complaints.lines, []);
     worker.close(true);
   }
+});
+
+t.test('what cannot be made is told', (t) => {
+  const { diag, lines } = new Complaints('debug');
+  const nowhere = { driver: 'k8s-file', path: '/nonexistent/log', fd: -1 } as const;
+  replaceUnwritten(sys, diag, [nowhere], { keepFiles: 0 });
+  t.same(lines, ['[conmon:w]: Failed to reopen log file /nonexistent/log: No such file or directory']);
+  t.end();
+});
+
+t.test('a journal is no file that could be replaced', (t) => {
+  const { diag, lines } = new Complaints('debug');
+  const journal = { socketPath: '/s', cid: 'c', name: undefined, tag: undefined, labels: [], tellPartial: true };
+  replaceUnwritten(fakeSys({}), diag, [{ driver: 'journald', ...journal }], { keepFiles: 0 });
+  t.same(lines, []);
+  t.end();
 });
 
 t.test('a log worker that is lost for good before it has made it: it is made then', async (t) => {
