@@ -29,9 +29,14 @@ import { portLine } from './port-line.ts';
 export default function run({ task, port }: PortTask<AttachTask>): AttachResult {
   checkBuild();
   const sender = new PacketSender(sys);
-  const result = runSteps(sys, attachSteps(task, portLine(port), sender, giveMemoryBack));
-  if (result.why === 'unused') sender.close(); // at the container's end main waits for us
-  return result;
+  let why: AttachResult['why'] | undefined;
+  try {
+    const result = runSteps(sys, attachSteps(task, portLine(port), sender, giveMemoryBack));
+    why = result.why;
+    return result;
+  } finally {
+    if (why !== 'ended') sender.close(); // at the container's end main waits for us
+  }
 }
 
 /**
@@ -71,7 +76,10 @@ export function* attachSteps(
   });
   const steps = server.steps();
   const workedBytes = (): number => counters.sentBytes + counters.stdinBytes;
-  const why = yield* giveBack ? resting(steps, new Rest(() => performance.now()), workedBytes, giveBack) : steps;
-  diag.close();
-  return { why, counters };
+  try {
+    const why = yield* giveBack ? resting(steps, new Rest(() => performance.now()), workedBytes, giveBack) : steps;
+    return { why, counters };
+  } finally {
+    diag.close(); // a thread that dies leaves the process its fds
+  }
 }
