@@ -437,7 +437,9 @@ export class Pump {
     if (source.terminal && (result === EIO || result === 0)) {
       source.hungUp = true;
       this.#settle(source.stream, false);
-    } else if (result !== EAGAIN) this.#end(source, result);
+    } else if (result === EAGAIN)
+      this.#settle(source.stream, false); // poll(2) would say no more
+    else this.#end(source, result);
     return 'empty';
   }
 

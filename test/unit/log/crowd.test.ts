@@ -52,10 +52,11 @@ t.test('it is looked at once for 32 MiB', (t) => {
 });
 
 t.test('where the kernel does not tell there is no crowd', (t) => {
-  const fails = (): string => {
+  const fails = (): never => {
     throw new Error('ENOENT');
   };
   t.equal(new Crowd(fails, () => 2).isThere(MIB), false);
+  t.equal(new Crowd(() => '0 0 0 100/100 1', fails).isThere(MIB), false);
   t.equal(
     new Crowd(
       () => 'something else',
@@ -71,6 +72,21 @@ t.test('the real one is told by the kernel', (t) => {
   t.equal(new Crowd(undefined, () => 0).isThere(MIB), true, 'whoever asks is one that runs');
   t.equal(new Crowd(() => `0 0 0 ${8 * availableParallelism()}/9 1`).isThere(MIB), true);
   t.equal(new Crowd(() => `0 0 0 ${8 * availableParallelism() - 1}/9 1`).isThere(MIB), false);
+  t.end();
+});
+
+t.test('the look before the first large write loads no module of Node', (t) => {
+  const { getBuiltinModule } = process;
+  t.teardown(() => {
+    process.getBuiltinModule = getBuiltinModule;
+  });
+  const loaded: string[] = [];
+  process.getBuiltinModule = ((id: string) => {
+    loaded.push(id);
+    return getBuiltinModule(id);
+  }) as typeof getBuiltinModule;
+  new Crowd().isThere(1);
+  t.same(loaded, []);
   t.end();
 });
 

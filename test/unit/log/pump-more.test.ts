@@ -39,6 +39,34 @@ t.test('a prompt on a terminal that everybody has closed is written, and the pum
   t.ok(rig.polls < 30, `${rig.polls} polls`);
 });
 
+t.test('a read that finds nothing settles the part that is held: poll(2) is not asked for the same', async (t) => {
+  let filled = false;
+  let pollsBefore = 0;
+  const rig: PumpRig = new PumpRig(t, {
+    calls: {
+      // All that was asked for, so that it is read again at once.
+      read: (fd, bytes, offset, length) => {
+        const result = sys.read(fd, bytes, offset, length);
+        if (filled || fd !== rig.out.readFd) return result;
+        filled = true;
+        pollsBefore = rig.polls;
+        bytes.fill(0x78, offset, offset + length);
+        return length;
+      },
+    },
+  });
+  rig.begin();
+  rig.steps.push(
+    () => rig.print('x'),
+    () => {
+      t.match(rig.journal.entries, [/^out:x+$/, 'out:settle']);
+      t.equal(rig.polls - pollsBefore, 1, 'the next wait is the long one');
+      rig.doorbell.ring();
+    },
+  );
+  rig.run();
+});
+
 t.test('records that a worker had read and not yet passed on when it died are passed on by the next', async (t) => {
   const rig = new PumpRig(t);
   // What the worker before left: a committed record that its drivers never saw.
