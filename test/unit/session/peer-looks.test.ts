@@ -1,10 +1,12 @@
 /** Who may join, on machines of the test's own: each thing that is looked at, and each way in which it cannot be. */
+import { constants } from 'node:fs';
 import t from 'tap';
-import { EINVAL, ENOENT, SO_PEERCRED, SO_PEERPIDFD } from '../../../src/native/constants.ts';
+import { EINVAL, ENOENT, O_CLOEXEC, O_PATH, SO_PEERCRED, SO_PEERPIDFD } from '../../../src/native/constants.ts';
 import type { Sys } from '../../../src/native/sys.ts';
 import { Peers, peerOf } from '../../../src/session/peer.ts';
 import { fakeSys } from '../native/fake-sys.ts';
 
+const { O_DIRECTORY } = constants;
 const EACCES = -13;
 const ESRCH = -3;
 const LAUNCHER = 4711;
@@ -73,8 +75,11 @@ class Machine {
     const put = (bytes: Uint8Array, text: string | number, offset = 0, most = bytes.length) =>
       typeof text === 'number' ? text : Buffer.from(text).copy(bytes, offset, 0, most);
     this.sys = fakeSys({
-      openat: (directory, path) => {
-        if (path === `/proc/${LAUNCHER}`) return this.gone ? ENOENT : THEIR_DIRECTORY;
+      openat: (directory, path, flags) => {
+        // What main starts meanwhile inherits none of it.
+        const isDirectory = path === `/proc/${LAUNCHER}`;
+        if (flags !== (isDirectory ? O_PATH | O_DIRECTORY | O_CLOEXEC : O_CLOEXEC)) throw new Error(`flags ${flags}`);
+        if (isDirectory) return this.gone ? ENOENT : THEIR_DIRECTORY;
         const content = this.#find(directory, path);
         if (typeof content === 'number') return content;
         this.#open.set(++this.#fd, content);
