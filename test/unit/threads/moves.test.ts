@@ -157,6 +157,15 @@ t.test('a flood moves to a thread, which is told all that main’s loop was and 
   t.same(rig.complaints.lines, []);
 });
 
+t.test('an answer that nobody waits for makes nothing else forgotten', async (t) => {
+  const rig = new Rig(t);
+  rig.worker.begin([]);
+  rig.worker.reopen();
+  for (let i = 0; i < 3; i++) rig.last.reopened(); // one loop had done it and died, the next one did it again
+  rig.last.busy();
+  t.same(rig.last.told, ['begin']);
+});
+
 t.test('once the end was told main sees it through, busy or not', async (t) => {
   const rig = new Rig(t);
   rig.worker.end(true);
