@@ -5,8 +5,10 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { newCounters } from '../../../src/log/counters.ts';
+import { DriverField, driverState } from '../../../src/log/driver-state.ts';
 import type { Sys } from '../../../src/native/sys.ts';
 import type { FromLogWorker, LogCounters, LogResult, LogTask, ToLogWorker } from '../../../src/proto/log-messages.ts';
+import { POSITION_MASK, Word } from '../../../src/ring/layout.ts';
 import { LogWorker } from '../../../src/threads/log-worker.ts';
 import type { MainLogs, QuietLog, QuietOwner } from '../../../src/threads/main-logs.ts';
 import type { Owner, Pool, Running } from '../../../src/threads/pool.ts';
@@ -29,7 +31,7 @@ interface Loop {
 
 class Rig {
   readonly loops: Loop[] = [];
-  readonly complaints = new Complaints('error');
+  readonly complaints = new Complaints('warn');
   readonly endings: (LogCounters | undefined)[] = [];
   readonly closed: number[] = [];
   /** What cannot be had. */
@@ -253,7 +255,32 @@ t.test('the third death within a minute of the one before ends the log; a later 
   t.equal(rig.loops.length, 5, 'no sixth');
   t.same(rig.endings, [undefined]);
   t.match(rig.complaints.lines.at(-1), /log \/log ends here/);
+  t.notOk(rig.complaints.lines.some((line) => line.includes('cannot be started again')));
 });
+
+t.test(
+  'a log that ends is told with what it lacks: what was read and not written, and what was lost before',
+  async (t) => {
+    for (const [tail, position] of [
+      [130, 100],
+      [10, POSITION_MASK - 19],
+    ] as const) {
+      const rig = new Rig(t, { main: false });
+      const { memory } = rig.worker;
+      Atomics.store(new Int32Array(memory.buffer), Word.tail, tail);
+      const state = driverState(memory, 0);
+      state[DriverField.position] = position;
+      state[DriverField.allRecords] = 2;
+      state[DriverField.allBytes] = 50;
+      state[DriverField.episodes] = 1;
+      for (let deaths = 0; deaths < 3; deaths++) await rig.last.dies();
+      t.same(rig.complaints.lines.slice(-2), [
+        '[conmon:e]: log /log ends here: its worker is lost, with about 30 bytes that it had read',
+        '[conmon:w]: log /log: dropped 50 bytes in 2 records',
+      ]);
+    }
+  },
+);
 
 t.test('what dies goes on where it was when it cannot where it was not, and ends when it can nowhere', async (t) => {
   const rig = new Rig(t);
