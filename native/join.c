@@ -183,7 +183,7 @@ static int connect_to_daemon(const char *id)
 
 /* ---- the hand-over ----------------------------------------------------------------------------------------------- */
 
-/* The arguments, each with its NUL, in a memfd; -1 when there is none to be had. */
+/* The arguments, each with its NUL, in a memfd, to be read from where it stands; -1 when there is none to be had. */
 static int keep_arguments(int argc, char **argv)
 {
 	int fd = memfd_create("conmon-arguments", MFD_CLOEXEC | MFD_NOEXEC_SEAL);
@@ -192,13 +192,14 @@ static int keep_arguments(int argc, char **argv)
 		fd = memfd_create("conmon-arguments", MFD_CLOEXEC);
 	if (fd == -1)
 		return -1;
+	off_t at = 0;
 	for (int i = 0; i < argc;) {
 		const char *from = argv[i], *end = from + strlen(from) + 1;
 		/* Those that lie behind each other, as the kernel puts them, are one write. */
 		while (++i < argc && argv[i] == end)
 			end += strlen(end) + 1;
 		while (from < end) {
-			ssize_t written = write(fd, from, (size_t)(end - from));
+			ssize_t written = pwrite(fd, from, (size_t)(end - from), at);
 			if (written == -1 && errno == EINTR)
 				continue;
 			if (written <= 0) {
@@ -206,6 +207,7 @@ static int keep_arguments(int argc, char **argv)
 				return -1;
 			}
 			from += written;
+			at += written;
 		}
 	}
 	return fd;

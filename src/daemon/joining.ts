@@ -17,7 +17,7 @@ import type { Reaper } from '../session/reaper.ts';
 import { release } from '../session/release.ts';
 import type { Session } from '../session/session.ts';
 import { SyncPipe, withoutWaiting } from '../session/sync-pipe.ts';
-import type { Pool } from '../threads/index.ts';
+import type { Pool, SharedPool } from '../threads/index.ts';
 import type { newSession } from './new-session.ts';
 import type { closeTargets, diagPlan, prepare } from './prepare.ts';
 import type { afterSecondGo } from './second-go.ts';
@@ -54,10 +54,12 @@ interface Daemon {
 export function createHost(daemon: Daemon): Host {
   const { sys, diag, container, nofileHard, make } = daemon;
   const mounts = new Mounts();
-  let shared: Pool | undefined;
+  let shared: SharedPool | undefined;
   const pool = (): Pool => {
-    const threads = require('./threads.cjs') as typeof import('../threads/index.ts');
-    shared ??= new threads.SharedPool(sys, diag);
+    if (shared === undefined) {
+      const threads = require('./threads.cjs') as typeof import('../threads/index.ts');
+      shared = new threads.SharedPool(sys, diag);
+    }
     return shared;
   };
   return new Host({
@@ -73,6 +75,7 @@ export function createHost(daemon: Daemon): Host {
       make: (joiner, options) => makeJoined(daemon, mounts, joiner, options, pool),
     },
     leave: (status) => sys.exitNow(status),
+    onRest: () => shared?.rest(),
   });
 }
 

@@ -19,6 +19,9 @@ import { closeTargets, diagPlan, type Prepared } from './prepare.ts';
 
 const REST_AFTER_MS = QUIET_MS + 200;
 
+/** The code for threads, once a session has needed it: Node looks for a file's name each time that it is asked. */
+let threads: typeof import('../threads/index.ts') | undefined;
+
 /** The parts in which a session that joins differs from one of its own process. */
 export type OwnParts = Pick<
   SessionParts,
@@ -106,21 +109,22 @@ function* outputSteps(
   rest: () => void,
   pool: (() => Pool) | undefined,
 ): OutputSteps {
-  const threads = require('./threads.cjs') as typeof import('../threads/index.ts');
-  const onMain = threads.mayBeOnMain(sys, logs);
+  threads ??= require('./threads.cjs') as typeof import('../threads/index.ts');
+  const { mayBeOnMain, loadLogCode, loadPiscina, MainLogs, Output } = threads;
+  const onMain = mayBeOnMain(sys, logs);
   if (logs.length > 0 && pool === undefined) {
     yield;
-    if (onMain) threads.loadLogCode();
+    if (onMain) loadLogCode();
     else {
       process.getBuiltinModule('node:worker_threads');
       yield;
-      threads.loadPiscina();
+      loadPiscina();
     }
     yield;
   }
   // A log that main writes says when there is time for it.
   if (pool === undefined && !(onMain && logs.length > 0)) restLater(options, rest);
-  const mainLogs = () => pool?.().mainLogs ?? new threads.MainLogs(sys, diag, { giveBack: rest });
+  const mainLogs = () => pool?.().mainLogs ?? new MainLogs(sys, diag, { giveBack: rest });
   const limits = {
     fileMaxBytes: options.logSizeMaxBytes ?? Number.POSITIVE_INFINITY,
     globalMaxBytes: options.logGlobalSizeMaxBytes ?? Number.POSITIVE_INFINITY,
@@ -134,7 +138,7 @@ function* outputSteps(
     mainLogs: onMain ? mainLogs : undefined,
     giveBack: giveMemoryBackInTurns,
   };
-  const output = new threads.Output(sys, diag, plan, onEnded, pool?.());
+  const output = new Output(sys, diag, plan, onEnded, pool?.());
   return {
     begin: (sources, stdinFd) => output.begin(sources, stdinFd),
     startAttach: ({ listenFd }, onLeft) =>

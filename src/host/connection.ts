@@ -5,11 +5,9 @@
 
 import { EAGAIN, MSG_DONTWAIT, MSG_NOSIGNAL, SIGINT, SIGQUIT, SIGTERM } from '../native/constants.ts';
 import type { Sys, Watch } from '../native/sys.ts';
-import { ENDED, ENTRY_FDS_MAX, GO, HAND_OVER_MAX, OWN_FDS, TAKEN_LEAVE, TAKEN_STAY } from '../session/hand-over.ts';
+import { ENDED, GO, HAND_OVER_MAX, TAKEN_LEAVE, TAKEN_STAY } from '../session/hand-over.ts';
 import type { Session } from '../session/session.ts';
 
-/** A launcher gives up after a second; one that has not said anything by then never will. */
-const SILENCE_MS = 1000;
 /** What fits the launcher's buffer, and more than anybody reads. */
 const TEXT_MAX = 16384;
 const FORWARDED = [SIGTERM, SIGINT, SIGQUIT];
@@ -22,20 +20,29 @@ export interface ConnectionHandler {
   onGone(connection: Connection): void;
 }
 
+/** Where messages are received: one for all connections, used for one call each. */
+export interface ConnectionScratch {
+  /** HAND_OVER_MAX bytes and one more. */
+  readonly bytes: Uint8Array;
+  /** How many fds came, and these: all that a hand-over can have. */
+  readonly fds: Int32Array;
+}
+
 export class Connection {
   readonly fd: number;
+  /** When it was accepted, on performance.now()'s clock. */
+  readonly sinceMs = performance.now();
   readonly #sys: Sys;
   readonly #handler: ConnectionHandler;
-  readonly #bytes: Uint8Array;
+  readonly #scratch: ConnectionScratch;
   #watch: Watch | undefined;
-  #silence: ReturnType<typeof setTimeout> | undefined;
   #session: Pick<Session, 'post'> | undefined;
   #handedOver = false;
   #open = true;
 
-  /** Takes a non-blocking connection over. `scratch` holds HAND_OVER_MAX bytes and one more, and is used for one call each. */
-  constructor(sys: Sys, fd: number, scratch: Uint8Array, handler: ConnectionHandler) {
-    this.#bytes = scratch;
+  /** Takes a non-blocking connection over. */
+  constructor(sys: Sys, fd: number, scratch: ConnectionScratch, handler: ConnectionHandler) {
+    this.#scratch = scratch;
     this.#sys = sys;
     this.fd = fd;
     this.#handler = handler;
@@ -51,7 +58,11 @@ export class Connection {
     if (typeof watch !== 'number') this.#watch = watch;
     const sent = this.#sys.sendmsg(this.fd, go, 0, 1, NO_FDS, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (sent !== 1 || this.#watch === undefined) this.close();
-    else this.#silence = setTimeout(() => this.close(), SILENCE_MS);
+  }
+
+  /** The hand-over is still to come. */
+  get silent(): boolean {
+    return !this.#handedOver;
   }
 
   /**
@@ -81,7 +92,6 @@ export class Connection {
   close(): void {
     if (!this.#open) return;
     this.#open = false;
-    clearTimeout(this.#silence);
     if (this.#watch) this.#sys.unwatch(this.#watch);
     this.#watch = undefined;
     this.#sys.close(this.fd);
@@ -90,8 +100,9 @@ export class Connection {
 
   #read(): void {
     if (!this.#open) return;
-    const fds = new Int32Array(1 + OWN_FDS + ENTRY_FDS_MAX);
-    const length = this.#sys.recvmsg(this.fd, this.#bytes, 0, this.#bytes.length, fds, MSG_DONTWAIT);
+    const { bytes, fds } = this.#scratch;
+    fds[0] = 0;
+    const length = this.#sys.recvmsg(this.fd, bytes, 0, bytes.length, fds, MSG_DONTWAIT);
     if (length === EAGAIN) return;
     const received = [...fds.subarray(1, 1 + (fds[0] ?? 0))];
     if (this.#handedOver) this.#hearSignal(length, received);
@@ -100,15 +111,14 @@ export class Connection {
       this.close();
     } else {
       this.#handedOver = true;
-      clearTimeout(this.#silence);
-      this.#handler.onHandOver(this, this.#bytes.subarray(0, length), received);
+      this.#handler.onHandOver(this, bytes.subarray(0, length), received);
     }
   }
 
   /** One byte, the signal's number. Anything else is no launcher's. */
   #hearSignal(length: number, received: readonly number[]): void {
     for (const fd of received) this.#sys.close(fd);
-    const signal = this.#bytes[0] ?? 0;
+    const signal = this.#scratch.bytes[0] ?? 0;
     if (length === 1 && FORWARDED.includes(signal)) this.#session?.post({ type: 'signal', signal });
     else {
       this.#session?.post({ type: 'abandoned' });

@@ -12,18 +12,27 @@ import { EAGAIN, POLLIN, SOCK_CLOEXEC, SOCK_NONBLOCK } from '../native/constants
 import { collectGarbage } from '../native/garbage.ts';
 import type { Sys } from '../native/sys.ts';
 import { Environment } from '../session/environment.ts';
-import { HAND_OVER_MAX, type HandOver, OWN_FDS, parseHandOver, readBlock } from '../session/hand-over.ts';
+import {
+  ENTRY_FDS_MAX,
+  HAND_OVER_MAX,
+  type HandOver,
+  OWN_FDS,
+  parseHandOver,
+  readBlock,
+} from '../session/hand-over.ts';
 import type { Launch } from '../session/launch.ts';
 import { type Peer, Peers, peerOf } from '../session/peer.ts';
 import { release } from '../session/release.ts';
 import { type Call, whyNotJoin } from '../session/same-container.ts';
 import type { Session } from '../session/session.ts';
-import { Connection } from './connection.ts';
+import { Connection, type ConnectionScratch } from './connection.ts';
 
 /** More sessions at once have daemons of their own: what one process can lose is bounded. */
 const SESSIONS_MAX = 256;
 /** Connections that are taken from the backlog in one turn of the loop. */
 const ACCEPTS_A_TURN = 8;
+/** A launcher gives up after a second; one that has not said anything by then never will. */
+const SILENCE_MS = 1000;
 
 /**
  * Ended sessions after which garbage is collected: V8 sees no reason to for tens of megabytes (20 MB after 1200 execs,
@@ -86,6 +95,8 @@ export interface HostParts {
   readonly maker: SessionMaker;
   /** Ends the process. */
   readonly leave: (status: number) => void;
+  /** Called a moment after an exec, once for all that come until then: what is kept for the next one can go. */
+  readonly onRest: () => void;
 }
 
 /** What is told of a session while its launcher still holds the caller's stderr; then undefined. */
@@ -108,8 +119,12 @@ export class Host {
   #leaving: number | undefined;
   #endedSinceCollection = 0;
   #trim: ReturnType<typeof setTimeout> | undefined;
+  #silence: ReturnType<typeof setTimeout> | undefined;
   /** One for all: a hand-over is read and parsed in one go. */
-  readonly #scratch = new Uint8Array(HAND_OVER_MAX + 1);
+  readonly #scratch: ConnectionScratch = {
+    bytes: new Uint8Array(HAND_OVER_MAX + 1),
+    fds: new Int32Array(1 + OWN_FDS + ENTRY_FDS_MAX),
+  };
 
   constructor(parts: HostParts) {
     this.#parts = parts;
@@ -132,8 +147,23 @@ export class Host {
       });
       this.#connections.add(connection);
       connection.start();
+      this.#silence ??= setTimeout(() => this.#endSilence(), SILENCE_MS);
     }
     return true;
+  }
+
+  /** One timer for all connections, and not one for each: what a launcher has to say comes in no time. */
+  #endSilence(): void {
+    const nowMs = performance.now();
+    let leftMs = Number.POSITIVE_INFINITY;
+    for (const connection of this.#connections) {
+      if (!connection.silent) continue;
+      const waitMs = connection.sinceMs + SILENCE_MS - nowMs;
+      if (waitMs > 0) leftMs = Math.min(leftMs, waitMs);
+      else connection.close();
+    }
+    this.#silence =
+      leftMs === Number.POSITIVE_INFINITY ? undefined : setTimeout(() => this.#endSilence(), Math.ceil(leftMs));
   }
 
   /** The container's session is done, with conmon's status. Ends the process as soon as no session needs it. */
@@ -285,6 +315,7 @@ export class Host {
   #trimSoon(): void {
     this.#trim ??= setTimeout(() => {
       this.#trim = undefined;
+      this.#parts.onRest();
       this.#parts.sys.mallocTrim();
     }, TRIM_AFTER_MS);
   }

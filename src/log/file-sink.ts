@@ -6,7 +6,8 @@
 
 import { closeSync, fstatSync, fsyncSync, ftruncateSync, lstatSync } from 'node:fs';
 import type { Diag } from '../diag/diag.ts';
-import { EAGAIN, EIO, EPIPE, O_CLOEXEC, POLLERR } from '../native/constants.ts';
+import { EAGAIN, EIO, EPIPE, O_CLOEXEC, POLLERR, S_IFIFO, S_IFMT, S_IFREG } from '../native/constants.ts';
+import { StatWord, statOf } from '../native/files.ts';
 import { failureText, type Sys } from '../native/sys.ts';
 import type { LogCounters, SizeLimits } from '../proto/log-messages.ts';
 import { Blocks, LARGE_BYTES } from './blocks.ts';
@@ -98,13 +99,16 @@ export class FileSink {
     this.#fd = parts.fd;
     this.#blocks = new Blocks(parts.sys);
     this.#crowd = parts.crowd ?? new Crowd();
-    const stat = fstatSync(parts.fd);
-    this.#regular = stat.isFile();
-    this.#fifo = stat.isFIFO();
+    const stat = statOf(parts.sys, parts.fd);
+    if (typeof stat === 'number') throw new Error(`log ${parts.path}: fstat: ${parts.sys.strerror(stat)}`);
+    const kind = Number(stat[StatWord.mode]) & S_IFMT;
+    this.#regular = kind === S_IFREG;
+    this.#fifo = kind === S_IFIFO;
     if (this.#state[DriverField.opened] !== 1) {
+      const sizeBytes = Number(stat[StatWord.size]);
       this.#state[DriverField.opened] = 1;
-      this.#state[DriverField.sizeBytes] = stat.size;
-      this.#state[DriverField.totalBytes] = stat.size;
+      this.#state[DriverField.sizeBytes] = sizeBytes;
+      this.#state[DriverField.totalBytes] = sizeBytes;
     }
     const fragment = this.#state[DriverField.fragmentBytes] ?? 0;
     // A thread that died took the rest of the record with it, or was telling of a loss; the line must end all the same.

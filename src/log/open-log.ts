@@ -3,11 +3,12 @@
  * error. How a file is replaced later: ./rotation.ts.
  */
 
-import { constants, fstatSync, openSync, realpathSync, statSync } from 'node:fs';
+import { constants, openSync, realpathSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import type { Diag } from '../diag/diag.ts';
 import { ConmonError } from '../diag/error.ts';
 import { O_CLOEXEC, S_IWOTH } from '../native/constants.ts';
+import { StatWord, statOf } from '../native/files.ts';
 import { failureText, type Sys } from '../native/sys.ts';
 
 /** 0640: logs are not the world's to read (contract section 6). */
@@ -51,15 +52,16 @@ export interface OpenLog {
   readonly fd: number;
 }
 
+type FileCalls = Pick<Sys, 'close' | 'fstatat'>;
+
 /** The files of one session. */
 export class LogFiles {
-  readonly #sys: Pick<Sys, 'close'>;
+  readonly #sys: FileCalls;
   readonly #diag: Diag;
   readonly #rules: LogRules;
-  /** By device and inode. */
-  readonly #opened = new Map<string, OpenLog>();
+  readonly #opened: OpenLog[] = [];
 
-  constructor(sys: Pick<Sys, 'close'>, diag: Diag, rules: LogRules) {
+  constructor(sys: FileCalls, diag: Diag, rules: LogRules) {
     this.#sys = sys;
     this.#diag = diag;
     this.#rules = rules;
@@ -69,11 +71,10 @@ export class LogFiles {
   open(path: string): readonly OpenLog[] {
     const safe = safeLogPath(this.#diag, path, this.#rules);
     const fd = openLog(safe);
-    const { dev, ino } = fstatSync(fd);
-    const first = this.#opened.get(`${dev} ${ino}`);
+    const first = this.#opened.find((other) => isSameFile(this.#sys, other.fd, fd)); // one log alone is not looked at
     if (first === undefined) {
       const file = { path: safe, fd };
-      this.#opened.set(`${dev} ${ino}`, file);
+      this.#opened.push(file);
       return [file];
     }
     this.#diag.warn(`log files ${first.path} and ${path} are the same: it is written once`);
@@ -83,9 +84,15 @@ export class LogFiles {
 
   /** When the session comes to nothing: a daemon with other sessions goes on. */
   closeAll(): void {
-    for (const { fd } of this.#opened.values()) this.#sys.close(fd);
-    this.#opened.clear();
+    for (const { fd } of this.#opened.splice(0)) this.#sys.close(fd);
   }
+}
+
+/** By device and inode. */
+function isSameFile(sys: FileCalls, aFd: number, bFd: number): boolean {
+  const [a, b] = [statOf(sys, aFd), statOf(sys, bFd)];
+  if (typeof a === 'number' || typeof b === 'number') return false;
+  return a[StatWord.device] === b[StatWord.device] && a[StatWord.inode] === b[StatWord.inode];
 }
 
 /**

@@ -31,7 +31,7 @@ export interface LogIdentity {
  * Throws ConmonError LOG_PATH_REFUSED or LOG_OPEN_FAILED, with none of them left open.
  */
 export function openTargets(
-  sys: Pick<Sys, 'close'>,
+  sys: Pick<Sys, 'close' | 'fstatat'>,
   diag: Diag,
   logs: readonly AskedLog[],
   identity: LogIdentity,

@@ -55,6 +55,7 @@ export const S_IFIFO = 0o010000;
 export const S_IFCHR = 0o020000;
 export const S_IFREG = 0o100000;
 export const S_IFLNK = 0o120000;
+export const S_IFSOCK = 0o140000;
 export const S_IWOTH = 0o002;
 export const O_NONBLOCK = 0o4000;
 export const EFD_CLOEXEC = O_CLOEXEC;

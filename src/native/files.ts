@@ -36,9 +36,21 @@ export const LOCAL_MAGICS: ReadonlySet<number> = new Set(
   LOCAL.map(([, magic]) => magic).filter((magic) => magic !== 0),
 );
 
-/** S_IFREG and its like of what an fd (O_PATH too) is open for; a negative errno. */
-export function fileKind(sys: Pick<Sys, 'fstatat'>, fd: number): number {
+/** What an open file is, as {@link StatWord} says; a negative errno. Through the addon: Node's fstatSync takes five times as long. */
+export function statOf(sys: Pick<Sys, 'fstatat'>, fd: number): BigInt64Array | number {
   const stat = new BigInt64Array(STAT_WORDS);
   const result = sys.fstatat(fd, '', AT_EMPTY_PATH, stat);
-  return result < 0 ? result : Number(stat[StatWord.mode]) & S_IFMT;
+  return result < 0 ? result : stat;
+}
+
+/** S_IFREG and its like of what an fd (O_PATH too) is open for; a negative errno. */
+export function fileKind(sys: Pick<Sys, 'fstatat'>, fd: number): number {
+  const stat = statOf(sys, fd);
+  return typeof stat === 'number' ? stat : Number(stat[StatWord.mode]) & S_IFMT;
+}
+
+/** Its size in bytes; a negative errno. */
+export function fileSize(sys: Pick<Sys, 'fstatat'>, fd: number): number {
+  const stat = statOf(sys, fd);
+  return typeof stat === 'number' ? stat : Number(stat[StatWord.size]);
 }

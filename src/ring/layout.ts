@@ -143,6 +143,19 @@ export function memoryBytes(geometry: RingGeometry): number {
   return outputOffset(geometry, geometry.outputCount);
 }
 
+/** The least that a kernel gives at a time; some arm64 kernels' pages have 64 KiB. */
+const SMALL_PAGE_BYTES = 4096;
+
+/** What a session touches of its memory when its first log gets a line: from and to, whole pages of {@link SMALL_PAGE_BYTES}, ascending. */
+export function firstTouched(geometry: RingGeometry): readonly (readonly [number, number])[] {
+  const page = (offset: number): readonly [number, number] => {
+    const from = offset - (offset % SMALL_PAGE_BYTES);
+    return [from, from + SMALL_PAGE_BYTES];
+  };
+  const books: readonly [number, number] = [CONTROL_OFFSET, DRIVERS_OFFSET + SMALL_PAGE_BYTES];
+  return [books, page(RING_OFFSET), ...(geometry.outputCount > 0 ? [page(outputOffset(geometry, 0))] : [])];
+}
+
 /** Size of a record in the ring, with header and padding. */
 export function recordBytes(payloadBytes: number): number {
   return (HEADER_BYTES + payloadBytes + ALIGN_BYTES - 1) & ~(ALIGN_BYTES - 1);

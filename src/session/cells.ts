@@ -212,7 +212,7 @@ export function refuseContainer(session: Session, event: { reason: string }): St
 
 /** The runtime has ended: reads the container's pid, tells it, and lets the output flow. */
 export function afterRuntime(session: Session, event: { waitStatus: number }): State {
-  const { options, syncPipe, reaper, diag } = session.parts;
+  const { sys, options, syncPipe, reaper, diag } = session.parts;
   session.runtimePid = -1;
   session.cancelTimers();
   if (session.createGivenUp !== undefined) return failCreate(session, session.createGivenUp);
@@ -224,7 +224,7 @@ export function afterRuntime(session: Session, event: { waitStatus: number }): S
     if (session.terminal === undefined)
       return failCreate(session, session.createGivenUp ?? 'Runtime did not set up terminal');
   }
-  const pid = readPidFile(options.containerPidfile);
+  const pid = readPidFile(sys, options.containerPidfile);
   if (typeof pid === 'string') return failCreate(session, `Failed to read pidfile: ${pid}`);
   session.containerPid = pid;
   diag.debug(`container PID: ${pid}`);

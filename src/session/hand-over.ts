@@ -3,9 +3,9 @@
  * Parsing only; every byte comes from another process and is checked. Main thread.
  */
 
-import { fstatSync, readSync } from 'node:fs';
 import { ConmonError } from '../diag/error.ts';
 import { F_GET_SEALS } from '../native/constants.ts';
+import { fileSize } from '../native/files.ts';
 import type { Sys } from '../native/sys.ts';
 import { expandRanges, limit } from './launch.ts';
 
@@ -45,15 +45,17 @@ export function parseHandOver(bytes: Uint8Array): HandOver {
   return { build, nofileSoft: limit(soft), nofileHard: limit(hard), oomScoreAdj, entryFds };
 }
 
-/** NUL-terminated strings that came in a memfd: anything else could make a reader wait. Stays the caller's to close. */
+/** NUL-terminated strings that came in a memfd, at its beginning: anything else could make a reader wait. Stays the caller's to close. */
 export function readBlock(sys: Sys, fd: number): Buffer {
   if (sys.fcntl(fd, F_GET_SEALS, 0) < 0) throw new ConmonError('HAND_OVER', 'the hand-over brings no memfd');
-  const sizeBytes = fstatSync(fd).size;
+  const sizeBytes = fileSize(sys, fd);
+  if (sizeBytes < 0)
+    throw new ConmonError('HAND_OVER', 'the hand-over cannot be read', { reason: sys.strerror(sizeBytes) });
   if (sizeBytes > BLOCK_MAX) throw new ConmonError('HAND_OVER', 'the hand-over is too large');
-  const block = Buffer.alloc(sizeBytes);
+  const block = Buffer.allocUnsafe(sizeBytes);
   for (let at = 0; at < sizeBytes; ) {
-    const result = readSync(fd, block, at, sizeBytes - at, at);
-    if (result === 0) throw new ConmonError('HAND_OVER', 'the hand-over was cut short');
+    const result = sys.read(fd, block, at, sizeBytes - at);
+    if (result <= 0) throw new ConmonError('HAND_OVER', 'the hand-over was cut short');
     at += result;
   }
   if (sizeBytes > 0 && block[sizeBytes - 1] !== 0) throw new ConmonError('HAND_OVER', 'the hand-over does not end');

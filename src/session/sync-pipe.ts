@@ -2,9 +2,10 @@
  * The sync pipe: conmon's answers to the engine (contract section 3). One message is one write. Main thread.
  */
 
-import { constants, fstatSync, openSync } from 'node:fs';
+import { constants, openSync } from 'node:fs';
 import type { Diag } from '../diag/diag.ts';
-import { EAGAIN, EPIPE, MSG_DONTWAIT, MSG_NOSIGNAL, O_CLOEXEC } from '../native/constants.ts';
+import { EAGAIN, EPIPE, MSG_DONTWAIT, MSG_NOSIGNAL, O_CLOEXEC, S_IFIFO, S_IFSOCK } from '../native/constants.ts';
+import { fileKind } from '../native/files.ts';
 import type { Sys } from '../native/sys.ts';
 import { encodeSyncMessage, type SyncKey } from '../proto/sync-message.ts';
 
@@ -13,8 +14,10 @@ const NO_FDS = new Int32Array(0);
 /** A caller that does not read: its pipe takes all messages of a session unless somebody has filled it before. */
 const RETRY_MS = 20;
 
+type SyncCalls = Pick<Sys, 'write' | 'close' | 'strerror'>;
+
 export class SyncPipe {
-  readonly #sys: Sys;
+  readonly #sys: SyncCalls;
   readonly #diag: Diag;
   readonly #key: SyncKey;
   #fd: number;
@@ -23,7 +26,7 @@ export class SyncPipe {
   #closing = false;
 
   /** @param fd -1 when the caller gave none: then nothing is sent. */
-  constructor(sys: Sys, diag: Diag, key: SyncKey, fd: number) {
+  constructor(sys: SyncCalls, diag: Diag, key: SyncKey, fd: number) {
     this.#sys = sys;
     this.#diag = diag;
     this.#key = key;
@@ -80,13 +83,13 @@ export class SyncPipe {
  * How to write to a caller's pipe without ever waiting, and without a change of its flags: others hold it too. Throws what
  * opening it anew says. @returns an fd, a new one where that is needed, and a `sys` whose write is for it.
  */
-export function withoutWaiting(sys: Sys, fd: number): { readonly fd: number; readonly sys: Sys } {
-  const info = fstatSync(fd);
-  if (info.isSocket()) {
+export function withoutWaiting(sys: Sys, fd: number): { readonly fd: number; readonly sys: SyncCalls } {
+  const kind = fileKind(sys, fd);
+  if (kind === S_IFSOCK) {
     const write: Sys['write'] = (socketFd, bytes, offset, length) =>
       sys.sendmsg(socketFd, bytes, offset, length, NO_FDS, MSG_DONTWAIT | MSG_NOSIGNAL);
-    return { fd, sys: { ...sys, write } };
+    return { fd, sys: { write, close: sys.close, strerror: sys.strerror } };
   }
-  if (!info.isFIFO()) return { fd, sys };
+  if (kind !== S_IFIFO) return { fd, sys };
   return { fd: openSync(`/proc/self/fd/${fd}`, constants.O_WRONLY | constants.O_NONBLOCK | O_CLOEXEC), sys };
 }

@@ -30,6 +30,7 @@ import {
   ConsumerState,
   ConsumerWord,
   consumerBase,
+  firstTouched,
   LOG_CONSUMER,
   memoryBytes,
   POSITION_MASK,
@@ -203,7 +204,7 @@ export class LogWorker {
   close(intact: boolean): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#memories.put(this.memory, intact && !this.#hasDied);
+    this.#memories.put(this.memory, intact && !this.#hasDied, firstTouched(this.geometry));
     this.#closeDoorbells();
     // A worker that ends as it should closes its files; one that was lost did not.
     if (this.#lost) for (const target of this.#plan.targets) if ('fd' in target) this.#sys.close(target.fd);

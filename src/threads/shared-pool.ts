@@ -75,6 +75,11 @@ export class SharedPool implements Pool {
     keepBackgroundBehind(sys, diag);
   }
 
+  /** No session has come for a moment. */
+  rest(): void {
+    this.memories.rest();
+  }
+
   /** For all of them one. Throws what MainLogs throws. */
   get mainLogs(): MainLogs {
     this.#mainLogs ??= new MainLogs(this.#sys, this.#diag);

@@ -218,11 +218,11 @@ t.test(
     for (const made of rig.made) made.end(0);
     t.equal(rig.trims, 0, 'not at once');
     await waitFor('the first time', () => rig.trims > 0);
-    t.equal(rig.trims, 1);
+    t.same([rig.trims, rig.rests], [1, 1], 'so does who keeps something for the next exec');
     const { made } = await rig.join();
     made.end(0);
     await waitFor('the second time', () => rig.trims > 1);
-    t.equal(rig.trims, 2);
+    t.same([rig.trims, rig.rests], [2, 2]);
   },
 );
 
@@ -255,6 +255,29 @@ t.test(
     guest.end(0);
   },
 );
+
+t.test('who says nothing for a second is hung up on, each after its own, and nobody else', async (t) => {
+  const SECOND_MS = 1000;
+  const rig = new HostRig(t, { options: { sync: true } });
+  const joined = await rig.join();
+  const goneAfterMs = async (): Promise<number> => {
+    const beforeMs = performance.now();
+    const launcher = await rig.launcher();
+    t.equal(await launcher.hears(), 'gone');
+    return performance.now() - beforeMs;
+  };
+  const first = goneAfterMs();
+  await new Promise((resolve) => setTimeout(resolve, SECOND_MS / 2));
+  const second = goneAfterMs();
+  for (const ms of await Promise.all([first, second])) t.ok(ms >= SECOND_MS, `after ${ms} ms`);
+  t.ok((await goneAfterMs()) >= SECOND_MS, 'and so is one that comes when nobody was waited for');
+  t.same(
+    [joined.made.posted, joined.launcher.silent],
+    [[], true],
+    'who has joined may say nothing for as long as it likes',
+  );
+  joined.made.end(0);
+});
 
 t.test('who knocks is let in, eight at a time; without fds they wait, and that is told', (t) => {
   let asked = 0;

@@ -1,5 +1,5 @@
 /** A host with a session socket, launchers that hand execs over to it, from this very process, and sessions of fake parts. */
-import { mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Test } from 'tap';
@@ -137,7 +137,7 @@ export class Launcher {
 function memfd(strings: readonly string[]): number {
   const fd = sys.memfdCreate('hand-over', MFD_CLOEXEC | MFD_ALLOW_SEALING);
   const bytes = block(...strings);
-  sys.write(fd, bytes, 0, bytes.length);
+  if (bytes.length > 0) writeSync(fd, bytes, 0, bytes.length, 0); // as the launcher does: it is read from its beginning
   return fd;
 }
 
@@ -164,6 +164,7 @@ export class HostRig {
   readonly parsed: (readonly string[])[] = [];
   readonly listenFd = sys.socket(SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC);
   trims = 0;
+  rests = 0;
   readonly #test: Test;
   readonly #path: string;
 
@@ -191,6 +192,7 @@ export class HostRig {
       build: BUILD,
       nofileHard: plan.nofileHard ?? -1,
       laterPath: '/later',
+      onRest: () => this.rests++,
       maker: {
         parse,
         diagPlan: () => ({ level: 'warn', syslogName: undefined }),

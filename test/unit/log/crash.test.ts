@@ -28,7 +28,7 @@ t.test(`a thread that dies at any write is followed by one that goes on, seed ${
       return sys.write(fd, bytes, offset, mayDie && random.below(3) === 0 ? 1 + random.below(length) : length);
     };
     let nowMs = 0;
-    rig.calls = { sys: fakeSys({ write, dup3: sys.dup3, close: sys.close }), now: () => nowMs };
+    rig.calls = { sys: fakeSys({ write, dup3: sys.dup3, close: sys.close, fstatat: sys.fstatat }), now: () => nowMs };
     rig.driver = rig.takeOver();
     /** Does something until it is done: each death is followed by a new driver, each stall by a retry. */
     const insist = (act: () => boolean) => {

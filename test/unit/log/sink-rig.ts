@@ -71,7 +71,7 @@ export class Disk {
     const write = (fd: number, bytes: Uint8Array, offset: number, length: number) =>
       this.#write(fd, bytes, offset, length);
     return fileSink({
-      sys: fakeSys({ write, dup3: sys.dup3, close: sys.close }),
+      sys: fakeSys({ write, dup3: sys.dup3, close: sys.close, fstatat: sys.fstatat }),
       diag: this.complaints.diag,
       counters: this.counters,
       path: this.path,

@@ -1,5 +1,5 @@
 /** What a launcher hands over: only what it really sends is taken, whatever else comes. */
-import { mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
@@ -72,7 +72,8 @@ t.test('arguments and environment come in memory, whole, or not at all', async (
   const memory = (content: string | Buffer): number => {
     const fd = openSync(`/dev/shm/conmon-hand-over-${process.pid}`, 'w+');
     rmSync(`/dev/shm/conmon-hand-over-${process.pid}`);
-    writeFileSync(fd, content);
+    const bytes = Buffer.from(content);
+    if (bytes.length > 0) writeSync(fd, bytes, 0, bytes.length, 0); // as the launcher does: it is read from its beginning
     return fd;
   };
   const fds: number[] = [];

@@ -22,7 +22,7 @@ const path = join(dir, 'pidfile');
 
 function read(content: string): number | string {
   writeFileSync(path, content, 'latin1');
-  return readPidFile(path);
+  return readPidFile(sys, path);
 }
 
 t.test('a pid, with blanks around it or without', async (t) => {
@@ -56,24 +56,24 @@ t.test('anything else is no pid, and the text says what it was', async (t) => {
 });
 
 t.test('a missing file, a directory and a dangling link say why', async (t) => {
-  t.equal(readPidFile(join(dir, 'missing')), `${join(dir, 'missing')}: No such file or directory`);
+  t.equal(readPidFile(sys, join(dir, 'missing')), `${join(dir, 'missing')}: No such file or directory`);
   mkdirSync(join(dir, 'directory'));
-  t.equal(readPidFile(join(dir, 'directory')), `${join(dir, 'directory')}: Is a directory`);
+  t.equal(readPidFile(sys, join(dir, 'directory')), `${join(dir, 'directory')}: Is a directory`);
   symlinkSync('nowhere', join(dir, 'link'));
-  t.equal(readPidFile(join(dir, 'link')), `${join(dir, 'link')}: No such file or directory`);
+  t.equal(readPidFile(sys, join(dir, 'link')), `${join(dir, 'link')}: No such file or directory`);
 });
 
 t.test('a FIFO does not hang, with a writer or without', async (t) => {
   const fifo = join(dir, 'fifo');
   sys.mkfifo(fifo, 0o600);
-  t.equal(readPidFile(fifo), `${fifo} is empty`);
+  t.equal(readPidFile(sys, fifo), `${fifo} is empty`);
   const writer = openSync(fifo, constants.O_RDWR | constants.O_NONBLOCK);
-  t.match(readPidFile(fifo), /Resource temporarily unavailable/);
+  t.match(readPidFile(sys, fifo), /Resource temporarily unavailable/);
   closeSync(writer);
 });
 
 t.test('a huge file is not read whole', async (t) => {
   writeFileSync(path, '1234\n');
   truncateSync(path, 2 ** 40);
-  t.match(readPidFile(path), /holds no pid/);
+  t.match(readPidFile(sys, path), /holds no pid/);
 });

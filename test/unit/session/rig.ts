@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import type { Test } from 'tap';
 import type { Options } from '../../../src/cli/options.ts';
 import { PR_SET_CHILD_SUBREAPER } from '../../../src/native/constants.ts';
-import type { SpawnSpec, Sys } from '../../../src/native/sys.ts';
+import { type SpawnSpec, type Sys, sys } from '../../../src/native/sys.ts';
 import { syncKey } from '../../../src/proto/sync-message.ts';
 import type { AttachFiles } from '../../../src/session/attach-files.ts';
 import { Environment } from '../../../src/session/environment.ts';
@@ -66,6 +66,8 @@ export class SessionRig {
   status: number | undefined;
   #endOutput: (() => void) | undefined;
   readonly #ended: [number, number][] = [];
+  /** Of real files, which are really read. */
+  readonly #pidFileFds = new Set<number>();
 
   constructor(test: Test, plan: RigPlan = {}) {
     this.dir = mkdtempSync(join(tmpdir(), 'conmon-session-'));
@@ -199,11 +201,18 @@ export class SessionRig {
         return this.killAnswer;
       },
       getpgid: () => this.group,
+      openat: (dirFd, path, flags, mode) => {
+        const fd = sys.openat(dirFd, path, flags, mode); // the pid file's
+        if (fd >= 0) this.#pidFileFds.add(fd);
+        return fd;
+      },
       close: (fd) => {
+        if (this.#pidFileFds.delete(fd)) return sys.close(fd);
         if (fd === SYNC_FD || LEAKED_FDS.includes(fd)) this.journal.push(`close ${fd}`);
         return 0;
       },
       read: (fd, bytes, offset, length) => {
+        if (this.#pidFileFds.has(fd)) return sys.read(fd, bytes, offset, length);
         if (fd !== STDERR_FD || this.runtimeWords === '') return -11;
         const words = Buffer.from(this.runtimeWords.slice(0, length), 'latin1');
         this.runtimeWords = this.runtimeWords.slice(words.length);

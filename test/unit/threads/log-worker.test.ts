@@ -164,7 +164,7 @@ t.test('a worker that cannot start is told each time, three times, and then no m
   const { streams, worker } = aWorker(t, (streams) => streams.plan(NO_FD));
   t.equal(await streams.ended(), undefined);
   t.equal(streams.complaints.lines.length, 4);
-  t.match(streams.complaints.lines[0], /^\[conmon:e\]: log worker died \(1 of 3\): .*EBADF/);
+  t.match(streams.complaints.lines[0], /^\[conmon:e\]: log worker died \(1 of 3\): .*Bad file descriptor/);
   t.match(streams.complaints.lines[2], /^\[conmon:e\]: log worker died \(3 of 3\): /);
   t.match(streams.complaints.lines[3], /^\[conmon:e\]: log .* ends here: its worker is lost/);
   worker.begin(streams.sources);

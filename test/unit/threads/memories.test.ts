@@ -45,6 +45,58 @@ t.test('one that waits has no pages', async (t) => {
   t.ok(freedKiB > (KEPT_MOST * BYTES) / 1024 / 2, `${freedKiB} KiB`);
 });
 
+t.test('what each session uses is kept and wiped, the rest given back, and all of it is zeros each time', async (t) => {
+  const given: [number, number][] = [];
+  const { memories } = rig(t, (bytes, advice) => {
+    given.push([bytes.byteOffset, bytes.byteLength]);
+    return sys.madvise(bytes, advice);
+  });
+  const often = [
+    [0, 20480],
+    [65536, 69632],
+  ] as const;
+  const size = createMemory(BYTES).buffer.byteLength;
+  for (let i = 0; i < 5; i++) {
+    const memory = memories.take(BYTES);
+    const bytes = viewOf(memory);
+    t.ok(
+      bytes.every((byte) => byte === 0),
+      `time ${i}`,
+    );
+    bytes.fill(0x5a + i);
+    given.length = 0;
+    memories.put(memory, true, often);
+    const rest = [
+      [20480, 65536 - 20480],
+      [69632, size - 69632],
+    ];
+    // Whether that leaves zeros is looked at with the first one.
+    t.same(given, i === 0 ? [[0, size]] : rest);
+  }
+  const before = memories.take(BYTES);
+  viewOf(before).fill(1);
+  memories.put(before, true, often);
+  given.length = 0;
+  memories.rest();
+  t.same(given, [[0, size]], 'nothing is kept when nobody comes');
+  t.ok(viewOf(memories.take(BYTES)).every((byte) => byte === 0));
+});
+
+t.test('where parts cannot be given back all of it is', async (t) => {
+  const LARGE_PAGE = 65536;
+  const { memories, dropped } = rig(t, (bytes, advice) =>
+    (bytes.byteOffset | bytes.byteLength) % LARGE_PAGE === 0 ? sys.madvise(bytes, advice) : -22,
+  );
+  const memory = memories.take(BYTES);
+  for (let i = 0; i < 3; i++) {
+    viewOf(memory).fill(7);
+    memories.put(memory, true, [[0, 20480]]);
+    t.equal(memories.take(BYTES), memory);
+    t.ok(viewOf(memory).every((byte) => byte === 0));
+  }
+  t.same(dropped, []);
+});
+
 t.test('a memory in which a loop has died is not used again', async (t) => {
   const { memories, dropped } = rig(t, () => {
     throw new Error('and not touched');
