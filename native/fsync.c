@@ -1,6 +1,8 @@
 /*
- * fsync(2) on a thread of its own, which ends with it: a disk may take as long as it wants, and libuv's pool, which would do it too, ends
- * the process when it cannot start a thread (abort in init_threads of its threadpool.c). No policy: who asks keeps the fd open meanwhile.
+ * fsync(2) on a thread of its own: a disk may take as long as it wants, and libuv's pool, which would do it too, ends the process when it
+ * cannot start a thread (abort in init_threads of its threadpool.c). One thread that is done waits a moment for the next file: of execs
+ * that come one after the other each would start its own (docs/adr/0070-what-an-exec-with-a-log-costs.md). No policy: who asks keeps the fd
+ * open meanwhile.
  */
 #define _GNU_SOURCE
 #define NAPI_VERSION 9
@@ -9,12 +11,15 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <unistd.h>
 #include <uv.h>
 
 /* glibc takes thread-local storage from it too; the rest is never touched. */
 #define STACK_BYTES (256 * 1024)
+/* How long a thread that is done waits for another file. It wakes up once more, at the end of that. */
+#define LINGER_NS 1000000000ULL
 
 struct sync {
 	uv_async_t done;
@@ -25,11 +30,62 @@ struct sync {
 	int result;
 };
 
+/* Who waits for another file, one thread at most, and what it is given. All under the lock. */
+static uv_once_t once = UV_ONCE_INIT;
+static uv_mutex_t lock;
+static uv_cond_t given;
+static bool can_linger, lingers;
+static struct sync *next;
+
+static void prepare(void)
+{
+	can_linger = uv_mutex_init(&lock) == 0 && uv_cond_init(&given) == 0;
+}
+
+/* The next file, if one comes in time and nobody else waits for it. */
+static struct sync *another(void)
+{
+	struct sync *s = NULL;
+
+	if (!can_linger)
+		return NULL;
+	uv_mutex_lock(&lock);
+	if (!lingers) {
+		uint64_t now = uv_hrtime(), end = now + LINGER_NS;
+		lingers = true;
+		for (; next == NULL && now < end; now = uv_hrtime())
+			(void)uv_cond_timedwait(&given, &lock, end - now);
+		s = next;
+		next = NULL;
+		lingers = false;
+	}
+	uv_mutex_unlock(&lock);
+	return s;
+}
+
+/* To a thread that waits for it; false: there is none. */
+static bool give(struct sync *s)
+{
+	uv_once(&once, prepare);
+	if (!can_linger)
+		return false;
+	uv_mutex_lock(&lock);
+	bool taken = lingers && next == NULL;
+	if (taken)
+		next = s;
+	uv_mutex_unlock(&lock);
+	if (taken)
+		uv_cond_signal(&given);
+	return taken;
+}
+
+/* Once it is told, what it was about is main's to free. */
 static void *run(void *data)
 {
-	struct sync *s = data;
-	s->result = fsync(s->fd) < 0 ? -errno : 0;
-	(void)uv_async_send(&s->done);
+	for (struct sync *s = data; s != NULL; s = another()) {
+		s->result = fsync(s->fd) < 0 ? -errno : 0;
+		(void)uv_async_send(&s->done);
+	}
 	return NULL;
 }
 
@@ -106,7 +162,7 @@ napi_value sys_fsync_later(napi_env env, napi_callback_info info)
 	if ((failure = uv_async_init(loop, &s->done, on_done)) != 0)
 		goto release;
 	s->done.data = s;
-	if ((failure = -start(s)) == 0)
+	if (give(s) || (failure = -start(s)) == 0)
 		goto answer;
 	(void)napi_delete_reference(env, s->callback);
 	(void)napi_async_destroy(env, s->context);

@@ -221,7 +221,7 @@ export interface Sys {
    */
   loopTimeout(): SysResult;
   /**
-   * fsync(2) on a thread of its own; `onDone` is called from this thread's event loop, once, with 0 or a negative errno. `fd` must stay
+   * fsync(2) on a thread of its own, which stays for a second for the next one; `onDone` is called from this thread's event loop, once, with 0 or a negative errno. `fd` must stay
    * open until then. @returns 0, or a negative errno when there is no thread for it.
    */
   fsyncLater(fd: number, onDone: (result: number) => void): SysResult;

@@ -3,7 +3,7 @@
  * checks, and prints what comes of it: `taken`, `refused`, or why it could not connect.
  * Usage: hand-over-client.ts SOCKET BUILD CONMON-ARGUMENTS...
  */
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeSync } from 'node:fs';
 import {
   MFD_ALLOW_SEALING,
   MFD_CLOEXEC,
@@ -20,7 +20,7 @@ const WAIT_MS = 20_000;
 function memfd(strings: readonly string[]): number {
   const fd = sys.memfdCreate('hand-over', MFD_CLOEXEC | MFD_ALLOW_SEALING);
   const bytes = Buffer.from(strings.map((each) => `${each}\0`).join(''));
-  sys.write(fd, bytes, 0, bytes.length);
+  if (bytes.length > 0) writeSync(fd, bytes, 0, bytes.length, 0); // as the launcher does: it is read from its beginning
   return fd;
 }
 

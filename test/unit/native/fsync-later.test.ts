@@ -53,6 +53,24 @@ t.test('many at once are told each, and leave no thread and no fd', async (t) =>
   closeSync(fd);
 });
 
+t.test('one after the other they share a thread, which is gone a second after the last', async (t) => {
+  const fd = openSync(join(t.testdir({}), 'file'), 'w');
+  const threads = () => readdirSync('/proc/self/task');
+  /** Between its answer and its next wait the thread is not there for the next file yet. */
+  const pause = () => new Promise((resolve) => setTimeout(resolve, 50));
+  t.equal(await fsync(fd), 0);
+  await pause();
+  const there = threads();
+  for (let i = 0; i < 10; i++) {
+    t.equal(await fsync(i % 2 === 0 ? fd : -1), i % 2 === 0 ? 0 : -EBADF, 'each is told what is said of its own file');
+    await pause();
+    t.same(threads(), there);
+  }
+  await waitFor('the thread to be gone', () => threads().length < there.length);
+  t.equal(await fsync(fd), 0, 'then there is another one');
+  closeSync(fd);
+});
+
 t.test('wrong arguments are refused', async (t) => {
   const call = sys.fsyncLater as (...values: unknown[]) => number;
   t.equal(call(), -EINVAL);
