@@ -91,7 +91,7 @@ export class ConsoleSocket {
     this.close();
     const received = [...fds.subarray(1, 1 + (fds[0] ?? 0))];
     const [master] = received;
-    if (result <= 0 || master === undefined || received.length !== 1 || !this.#adopt(master)) {
+    if (master === undefined || received.length > 1 || !this.#adopt(master)) {
       for (const fd of received) this.#sys.close(fd);
       throw new ConmonError('CONSOLE', 'Runtime did not set up terminal: it sent something else than one terminal');
     }

@@ -11,6 +11,7 @@ import {
   FD_CLOEXEC,
   O_NONBLOCK,
   SOCK_CLOEXEC,
+  SOCK_NONBLOCK,
   SOCK_STREAM,
 } from '../../../src/native/constants.ts';
 import { type Sys, sys } from '../../../src/native/sys.ts';
@@ -135,6 +136,58 @@ t.test('ONLCR is set where it was off', async (t) => {
   t.equal(outputFlags(master) & ONLCR, ONLCR);
 });
 
+t.test('nothing else of the terminal changes, and one that cannot be changed is told and used', async (t) => {
+  const { open, complaints } = place(t);
+  for (const refuses of [false, true]) {
+    const master = openMaster(t);
+    const attributes = new Uint8Array(64);
+    sys.tcgetattr(master, attributes);
+    const words = new Uint32Array(attributes.buffer);
+    words[1] = 0; // OPOST too
+    sys.tcsetattr(master, attributes);
+    const socket = open(refuses ? realSysBut({ tcsetattr: () => ENOMEM }) : sys);
+    send(connect(t, socket.path), master);
+    const fd = socket.receive() ?? -1;
+    t.ok(fd >= 0);
+    t.equal(outputFlags(fd), refuses ? 0 : ONLCR);
+    t.equal(sys.fcntl(fd, F_GETFL, 0) & O_NONBLOCK, O_NONBLOCK);
+    sys.close(fd);
+    t.same(complaints.lines, refuses ? ['[conmon:w]: Failed to set console terminal settings'] : []);
+  }
+});
+
+t.test('its sockets wait for nobody, and what is started meanwhile inherits neither', async (t) => {
+  const { open } = place(t);
+  const flags: number[] = [];
+  const socket = open(
+    realSysBut({
+      socket: (type) => {
+        flags.push(type);
+        return sys.socket(type);
+      },
+      accept4: (fd, each) => {
+        flags.push(each);
+        return sys.accept4(fd, each);
+      },
+    }),
+  );
+  connect(t, socket.path);
+  t.equal(socket.receive(), undefined);
+  t.same(flags, [SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, SOCK_CLOEXEC | SOCK_NONBLOCK]);
+});
+
+t.test('closed twice, or without its file, it leaves nothing, and the file that is missing is told', async (t) => {
+  const { open, complaints } = place(t);
+  const socket = open();
+  socket.close();
+  socket.close();
+  t.same(complaints.lines, []);
+  const other = open();
+  rmSync(other.path);
+  other.close();
+  t.match(complaints.lines, [/^\[conmon:w\]: failed to unlink .*conmon-term\..*ENOENT|No such file/]);
+});
+
 t.test('what was sent before the runtime ended is received at once', async (t) => {
   const { open } = place(t);
   const socket = open();
@@ -217,7 +270,15 @@ t.test('a name that is taken is passed over, 16 times', async (t) => {
   t.equal(open(busy).path, tried[15]);
   t.equal(new Set(tried).size, 16);
   const before = openFds();
-  t.throws(() => open(realSysBut({ bind: () => EADDRINUSE })), { code: 'CONSOLE', message: /Address already in use$/ });
+  let binds = 0;
+  const full = realSysBut({
+    bind: () => {
+      binds++;
+      return EADDRINUSE;
+    },
+  });
+  t.throws(() => open(full), { code: 'CONSOLE', message: /Address already in use$/ });
+  t.equal(binds, 16);
   t.equal(openFds(), before);
 });
 
