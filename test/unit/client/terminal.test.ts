@@ -21,6 +21,7 @@ t.test('raw mode is what cfmakeraw(3) makes of any terminal, and is taken back',
   for (const [before, after] of [
     [termios([ones, ones, ones, ones], 7), termios([0xffff_fa14, 0xffff_fffe, 0xffff_feff, 0xffff_7fb4], 7)],
     [termios([0, 0, 0, 0], 0), termios([0, 0, 0x30, 0], 0)],
+    [termios([0x4500, 5, 0xbf, 0x8a3b], 1), termios([0x4000, 4, 0xbf, 0xa30], 1)], // as a shell has it
   ] as const) {
     after[17 + 5] = 0; // VTIME, VMIN
     after[17 + 6] = 1;
