@@ -1,7 +1,8 @@
 // One flood: a container writes as fast as it can, and the log is timed until it is complete, then verified. Also the
 // floor: a plain copy of as many bytes from a pipe to a file. Main thread only.
 
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -12,6 +13,7 @@ import { programPath } from './native.ts';
 import { payloadLines, verifyJsonLog } from './payload.ts';
 import { machineCpu } from './procfs.ts';
 import { type LogFormat, verifyLog } from './verify.ts';
+import { within } from './wait.ts';
 
 const run = promisify(execFile);
 
@@ -48,6 +50,7 @@ const stallMs = 10_000;
 /** Longest that a flood may take, and more for each MB: no monitor is as slow as 50 MB/s. */
 const writeLimitMs = 60_000;
 const limitMsPerMB = 20;
+const warmLimitMs = 60_000;
 
 export function variantOf(load: Load): string {
   return load.variant ?? String(load.lineBytes);
@@ -78,7 +81,44 @@ function leastOf({ format, lineBytes }: Load, totalBytes: number): number {
 }
 
 export async function warmMemory(bytes: number, signal: AbortSignal): Promise<void> {
-  await run(programPath('warm-memory'), [String(Math.round(bytes * 1.1) + 64e6)], { timeout: 60_000, signal });
+  await run(programPath('warm-memory'), [String(marginOf(bytes))], { timeout: warmLimitMs, signal });
+}
+
+/** So much memory as {@link warmMemory} touches, freed bit by bit while it is used (bench/native/hold-memory.c). */
+export interface HeldMemory {
+  /** Frees the rest. Rejects when it was not held until then. */
+  release(): Promise<void>;
+}
+
+/** The caller releases it, whatever happens. */
+export async function holdMemory(bytes: number, signal: AbortSignal): Promise<HeldMemory> {
+  const holder = spawn(programPath('hold-memory'), [String(marginOf(bytes))], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+    signal,
+    killSignal: 'SIGKILL',
+  });
+  const ended = once(holder, 'exit');
+  ended.catch(() => {}); // told to who waits for it
+  const warm = once(holder.stdout, 'data');
+  const [status] = await within('memory to be touched', Promise.race([warm, ended]), warmLimitMs, signal).catch(
+    (error) => {
+      holder.kill('SIGKILL');
+      throw error;
+    },
+  );
+  if (String(status) !== 'warm\n') throw new Error(`hold-memory ended with ${status}`);
+  return {
+    release: async () => {
+      holder.stdin.end();
+      const [code] = await ended;
+      if (code !== 0) throw new Error(`hold-memory ended with ${code}`);
+    },
+  };
+}
+
+/** What is written is not all that a run takes: pipes, buffers, the kernel's own books. */
+function marginOf(bytes: number): number {
+  return Math.round(bytes * 1.1) + 64e6;
 }
 
 /** One run: start, flood, wait for the log to be complete, take the times, end, verify. Rejects if anything is amiss. */

@@ -21,6 +21,7 @@ export const programs = [
   'copy-floor',
   'cpu-clock',
   'fake-runtime',
+  'hold-memory',
   'in-container',
   'stamp-exec',
   'starter',

@@ -3,7 +3,7 @@
 
 import { numberIn } from '../harness/container.ts';
 import type { Environment, Sample, Scenario, Side, Step, Table } from '../harness/environment.ts';
-import { flood, type Load, leastLogBytes, streamBytes, warmMemory } from '../harness/flood.ts';
+import { flood, holdMemory, type Load, leastLogBytes, streamBytes } from '../harness/flood.ts';
 import { type Monitor, startMonitor } from '../harness/monitor.ts';
 import { interleave } from '../harness/order.ts';
 import { verifyLog } from '../harness/verify.ts';
@@ -44,12 +44,8 @@ async function measure(environment: Environment, side: Side, containers: number,
     for (let index = 0; index < containers; index++) monitors.push(await startMonitor(environment, side));
     const totalBytes = streamBytes(load);
     const least = leastLogBytes(load.lineBytes, totalBytes);
-    await warmMemory(least * containers, environment.signal);
-    const cpuBeforeNs = await cpuOf(monitors);
-    // All at the same time, or the first would be ahead by what it takes to tell the others.
-    const beginNs = Number(process.hrtime.bigint()) + containers * commandNs;
-    const runs = await Promise.all(monitors.map((monitor) => flood(monitor, load, least, beginNs)));
-    const cpuNs = (await cpuOf(monitors)) - cpuBeforeNs;
+    const memory = await holdMemory(least * containers, environment.signal);
+    const { runs, cpuNs } = await floodAll(monitors, load, least).finally(memory.release);
     const firstNs = Math.min(...runs.map(({ written }) => numberIn(written, 'first')));
     const ends = runs.map(({ quiet }) => numberIn(quiet, 'complete') - firstNs).toSorted((a, b) => a - b);
     const wallNs = ends.at(-1) ?? Number.NaN;
@@ -71,6 +67,14 @@ async function measure(environment: Environment, side: Side, containers: number,
   } finally {
     for (const monitor of monitors) await monitor.dispose();
   }
+}
+
+async function floodAll(monitors: readonly Monitor[], load: Load, least: number) {
+  const cpuBeforeNs = await cpuOf(monitors);
+  // All at the same time, or the first would be ahead by what it takes to tell the others.
+  const beginNs = Number(process.hrtime.bigint()) + monitors.length * commandNs;
+  const runs = await Promise.all(monitors.map((monitor) => flood(monitor, load, least, beginNs)));
+  return { runs, cpuNs: (await cpuOf(monitors)) - cpuBeforeNs };
 }
 
 async function cpuOf(monitors: readonly Monitor[]): Promise<number> {
