@@ -60,6 +60,8 @@ const CACHED_OF_EXECS = ['host', 'shared'];
 /** yargs asks where it lies; a CommonJS bundle must be told in its first line. Not on the path of a session. */
 const YARGS_ENTRIES = ['help.cjs', 'demo-runtime.cjs', 'run.cjs'];
 const BUNDLE_URL = "const CONMON_BUNDLE_URL = require('node:url').pathToFileURL(__filename).href;";
+/** A cache is one of the flags that it was made under: of those under which it will be loaded (src/native/tiering.ts). */
+const V8S_OWN = '--invocation-count-for-maglev=400';
 /** One warm-up session, from start to end; it ends by itself in a fraction of a second. */
 const WARM_UP_MS = 30_000;
 
@@ -180,7 +182,7 @@ function recordCaches() {
   symlinkSync(realpathSync(`${out}/node`), `${tree}/${out}/node`);
   cpSync('bin/conmon', `${tree}/bin/conmon`);
   const save = (name) =>
-    `const save=()=>require('node:fs').writeFileSync(__dirname+'/${name}.cache',script.createCachedData());`;
+    `const save=()=>{require('node:v8').setFlagsFromString('${V8S_OWN}');require('node:fs').writeFileSync(__dirname+'/${name}.cache',script.createCachedData())};`;
   const keep = '(globalThis.conmonCaches??=[]).push(save);';
   const loadRest = [
     `for(const name of ${JSON.stringify(CACHED_OF_EXECS)}){`,

@@ -635,12 +635,28 @@ static napi_value sys_malloc_trim(napi_env env, napi_callback_info info)
 }
 
 /*
- * v8::Isolate::TryGetCurrent and MemoryPressureNotification, of V8's public interface and exported by Node, but not offered
- * by Node-API. Weak: another Node would load this addon without them. enum class MemoryPressureLevel is an int.
+ * v8::Isolate::TryGetCurrent and MemoryPressureNotification and v8::V8::SetFlagsFromString, of V8's public interface and exported by
+ * Node, but not offered by Node-API. Weak: another Node would load this addon without them. enum class MemoryPressureLevel is an int.
  */
 extern void *current_isolate(void) __asm__("_ZN2v87Isolate13TryGetCurrentEv") __attribute__((weak));
 extern void memory_pressure(void *isolate, int level)
 	__asm__("_ZN2v87Isolate26MemoryPressureNotificationENS_19MemoryPressureLevelE") __attribute__((weak));
+
+extern void set_v8_flags(const char *flags) __asm__("_ZN2v82V818SetFlagsFromStringEPKc") __attribute__((weak));
+
+/* setV8Flags(flags): v8::V8::SetFlagsFromString, for all threads at once; -ENOSYS with a Node that does not export it */
+static napi_value sys_set_v8_flags(napi_env env, napi_callback_info info)
+{
+	struct args a = get_args(env, info);
+	struct text flags;
+	napi_value result;
+	arg_text(&a, 0, &flags);
+	REFUSE_IF(env, a.bad);
+	if (set_v8_flags != NULL)
+		set_v8_flags(flags.data);
+	napi_create_int32(env, set_v8_flags != NULL ? 0 : -ENOSYS, &result);
+	return result;
+}
 
 /* memoryPressure(level): tells V8 how short of memory the system is; -ENOSYS with a Node that does not export it */
 static napi_value sys_memory_pressure(napi_env env, napi_callback_info info)
@@ -1441,6 +1457,7 @@ NAPI_MODULE_INIT()
 		{"clockGettime", sys_clock_gettime},
 		{"mallocTrim", sys_malloc_trim},
 		{"memoryPressure", sys_memory_pressure},
+		{"setV8Flags", sys_set_v8_flags},
 		{"prctl", sys_prctl},
 		{"prctlSetName", sys_prctl_set_name},
 		{"waitpid", sys_waitpid},

@@ -10,6 +10,7 @@ import { ConmonError, errorText } from '../diag/error.ts';
 import type { Host } from '../host/host.ts';
 import { buildId } from '../native/libexec.ts';
 import { sys, type Watch } from '../native/sys.ts';
+import { optimiseAsV8Does } from '../native/tiering.ts';
 import type { Launch } from '../session/launch.ts';
 import type { Reaper } from '../session/reaper.ts';
 import type { Session } from '../session/session.ts';
@@ -102,6 +103,7 @@ export class Execs {
   }
 
   #load(container: Session, diag: Diag): Host {
+    optimiseAsV8Does();
     const joining = require('./host.cjs') as typeof import('./joining.ts');
     if (joining.build !== buildId) throw new ConmonError('SESSIONS', 'conmon was replaced while the container ran');
     return joining.createHost({

@@ -6,9 +6,11 @@
 import type { Options } from '../cli/index.ts';
 import type { Diag } from '../diag/diag.ts';
 import { replaceUnwritten } from '../log/unwritten.ts';
+import { nowMs } from '../native/clock.ts';
 import { giveMemoryBackInTurns } from '../native/garbage.ts';
 import { QUIET_MS } from '../native/rest.ts';
 import { sys } from '../native/sys.ts';
+import { optimiseLate } from '../native/tiering.ts';
 import { ATTACH_UNUSED_MS } from '../proto/attach-messages.ts';
 import type { RotationPlan } from '../proto/log-messages.ts';
 import { AttachFiles } from '../session/attach-files.ts';
@@ -138,6 +140,10 @@ function* outputSteps(
     mainLogs: onMain ? mainLogs : undefined,
     giveBack: giveMemoryBackInTurns,
   };
+  if (pool === undefined && onMain) {
+    if (logs.length > 0) nowMs(); // the last thing that the log's first step would load
+    optimiseLate();
+  }
   const output = new Output(sys, diag, plan, onEnded, pool?.());
   return {
     begin: (sources, stdinFd) => output.begin(sources, stdinFd),

@@ -104,6 +104,11 @@ export interface Sys {
   mallocTrim(): SysResult;
   /** v8::Isolate::MemoryPressureNotification: 0 none, 1 moderate, 2 critical, at which V8 collects at once. ENOSYS with another Node. */
   memoryPressure(level: number): SysResult;
+  /**
+   * v8::V8::SetFlagsFromString: flags of the whole process, also of threads that run. Only such as V8 reads each time that it decides
+   * something. ENOSYS with another Node; a flag that V8 does not know is said on stderr.
+   */
+  setV8Flags(flags: string): SysResult;
   prctl(operation: number, argument: number): SysResult;
   /** The name that ps and top show for this thread, at most 15 bytes. */
   prctlSetName(name: string): SysResult;

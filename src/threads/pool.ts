@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import type { MessagePort } from 'node:worker_threads';
 import type { Piscina, TaskQueue } from 'piscina';
 import { BUILD_VARIABLE, buildId, libexecDir } from '../native/libexec.ts';
+import { optimiseAsV8Does } from '../native/tiering.ts';
 import type { PortTask } from '../proto/line.ts';
 import type { Role } from '../proto/shared-messages.ts';
 import type { Doorbell } from '../ring/doorbell.ts';
@@ -56,8 +57,9 @@ export interface Pool {
 /** Young generation and stack of a worker: it allocates next to nothing once it runs. */
 const RESOURCE_LIMITS = { maxYoungGenerationSizeMb: 2, maxOldGenerationSizeMb: 32, stackSizeMb: 1 };
 
-/** Loaded by who starts a thread: it brings Node's streams along, which main has no other use for. */
+/** Loaded by who is about to start a thread: it brings Node's streams along, which main has no other use for. */
 export function workerThreads(): typeof import('node:worker_threads') {
+  optimiseAsV8Does();
   return process.getBuiltinModule('node:worker_threads');
 }
 

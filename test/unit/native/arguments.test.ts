@@ -51,6 +51,7 @@ const harmless: Readonly<Record<string, readonly unknown[]>> = {
   clockGettime: [0, new Float64Array(2)],
   mallocTrim: [],
   memoryPressure: [0],
+  setV8Flags: [''],
   prctl: [-1, 0],
   prctlSetName: ['node'],
   waitpid: [0x400001, WNOHANG, ints()],
