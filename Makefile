@@ -84,9 +84,10 @@ $(LIBEXEC)/preload.so: native/preload.c native/system-call.h Makefile | node_mod
 	@mkdir -p $(LIBEXEC)
 	$(CC) -std=c11 $(CFLAGS) $(WARN) $(HARDEN) -fPIC -fvisibility=hidden -shared -Wl,-z,relro,-z,now,-z,noseparate-code -o $@ native/preload.c
 
-$(LIBEXEC)/sys.node: native/sys.c native/watch.c native/fsync.c native/watch.h native/system-call.h Makefile node_modules/.installed
+ADDON := $(addprefix native/,sys.c watch.c fsync.c close.c thread.c)
+$(LIBEXEC)/sys.node: $(ADDON) native/watch.h native/thread.h native/system-call.h Makefile node_modules/.installed
 	@mkdir -p $(LIBEXEC)
-	$(CC) -std=c11 $(CFLAGS) $(WARN) -fPIC -fvisibility=hidden -shared -isystem $(NODE_PACKAGE)/include/node -o $@ native/sys.c native/watch.c native/fsync.c
+	$(CC) -std=c11 $(CFLAGS) $(WARN) -fPIC -fvisibility=hidden -shared -isystem $(NODE_PACKAGE)/include/node -o $@ $(ADDON)
 
 $(LIBEXEC)/node: | node_modules/.installed
 	@mkdir -p $(LIBEXEC)

@@ -6,18 +6,15 @@
  */
 #define _GNU_SOURCE
 #define NAPI_VERSION 9
+#include "thread.h"
 #include "watch.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <unistd.h>
 #include <uv.h>
 
-/* glibc takes thread-local storage from it too; the rest is never touched. */
-#define STACK_BYTES (256 * 1024)
 /* How long a thread that is done waits for another file. It wakes up once more, at the end of that. */
 #define LINGER_NS 1000000000ULL
 
@@ -114,25 +111,6 @@ static void on_done(uv_async_t *done)
 	uv_close((uv_handle_t *)done, on_closed);
 }
 
-/* The thread takes no signals: they are main's. */
-static int start(struct sync *s)
-{
-	pthread_t thread;
-	pthread_attr_t attributes;
-	sigset_t all, before;
-	int failure = pthread_attr_init(&attributes);
-	if (failure != 0)
-		return failure;
-	(void)pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-	(void)pthread_attr_setstacksize(&attributes, STACK_BYTES);
-	sigfillset(&all);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
-	failure = pthread_create(&thread, &attributes, run, s);
-	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-	(void)pthread_attr_destroy(&attributes);
-	return failure;
-}
-
 /* fsyncLater(fd, callback): 0, or -errno when there is no thread for it. The callback gets 0 or a negative errno, once. */
 napi_value sys_fsync_later(napi_env env, napi_callback_info info)
 {
@@ -162,7 +140,7 @@ napi_value sys_fsync_later(napi_env env, napi_callback_info info)
 	if ((failure = uv_async_init(loop, &s->done, on_done)) != 0)
 		goto release;
 	s->done.data = s;
-	if (give(s) || (failure = -start(s)) == 0)
+	if (give(s) || (failure = -start_thread(run, s)) == 0)
 		goto answer;
 	(void)napi_delete_reference(env, s->callback);
 	(void)napi_async_destroy(env, s->context);

@@ -1497,6 +1497,8 @@ NAPI_MODULE_INIT()
 		{"loopFd", sys_loop_fd},
 		{"loopTimeout", sys_loop_timeout},
 		{"fsyncLater", sys_fsync_later},
+		{"closeLater", sys_close_later},
+		{"awaitClose", sys_await_close},
 		{"tcgetattr", sys_tcgetattr},
 		{"tcsetattr", sys_tcsetattr},
 		{"setWindowSize", sys_set_window_size},

@@ -19,6 +19,7 @@ export const ELOOP = -40;
 export const EPIPE = -32;
 export const ENOENT = -2;
 export const EADDRINUSE = -98;
+export const ETIMEDOUT = -110;
 export const ECONNREFUSED = -111;
 export const ENOTSOCK = -88;
 export const EMSGSIZE = -90;

@@ -230,6 +230,13 @@ export interface Sys {
    * open until then. @returns 0, or a negative errno when there is no thread for it.
    */
   fsyncLater(fd: number, onDone: (result: number) => void): SysResult;
+  /**
+   * close(2) on a thread of its own, one at a time in the process. @returns 0, and `fd` is that thread's alone; or a negative errno,
+   * and it is still the caller's: EAGAIN when one is under way, or when there is no thread for it.
+   */
+  closeLater(fd: number): SysResult;
+  /** Waits until that one has closed. @returns 0 when it has, or when there was none; ETIMEDOUT. */
+  awaitClose(timeoutMs: number): SysResult;
   setWindowSize(fd: number, rows: number, columns: number): SysResult;
   /** libc's text for a (positive or negative) errno: `No such file or directory`. */
   strerror(errno: number): string;
@@ -328,6 +335,12 @@ function open(): Sys {
     sendPackets(fd, bytes, typeOffset, offset, length, packetBytes, flags) {
       let result: number;
       do result = addon.sendPackets(fd, bytes, typeOffset, offset, length, packetBytes, flags);
+      while (result === EINTR);
+      return result;
+    },
+    awaitClose(timeoutMs) {
+      let result: number;
+      do result = addon.awaitClose(timeoutMs);
       while (result === EINTR);
       return result;
     },

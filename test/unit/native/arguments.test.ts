@@ -29,6 +29,8 @@ const harmless: Readonly<Record<string, readonly unknown[]>> = {
   read: [NO_FD, bytes(), 0, 16],
   write: [NO_FD, bytes(), 0, 16],
   close: [NO_FD],
+  closeLater: [-1],
+  awaitClose: [0],
   dup3: [NO_FD, NO_FD + 1, 0],
   pipe2: [ints(), -1],
   fcntl: [NO_FD, 1, 0],
