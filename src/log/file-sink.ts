@@ -6,7 +6,7 @@
 
 import { closeSync, fstatSync, fsyncSync, ftruncateSync, lstatSync } from 'node:fs';
 import type { Diag } from '../diag/diag.ts';
-import { EAGAIN, EIO, EPIPE, O_CLOEXEC, POLLERR, S_IFIFO, S_IFMT, S_IFREG } from '../native/constants.ts';
+import { EAGAIN, EIO, EPIPE, POLLERR, S_IFIFO, S_IFMT, S_IFREG } from '../native/constants.ts';
 import { StatWord, statOf } from '../native/files.ts';
 import { failureText, type Sys } from '../native/sys.ts';
 import type { LogCounters, SizeLimits } from '../proto/log-messages.ts';
@@ -258,10 +258,11 @@ export class FileSink {
   /** @returns false when there is no new file yet; then it is tried again later. */
   #replace(): boolean {
     const { sys, diag, path, replacement } = this.#parts;
-    const fd = replacement.advance();
+    let fd = replacement.advance();
+    if (replacement.removal.makesRoom(fd)) fd = replacement.advance();
     if (fd >= 0 && this.#fifo) this.#tellUnread();
     // Onto the same number: a worker that takes over after a crash was told that one.
-    const result = fd < 0 ? fd : sys.dup3(fd, this.#fd, O_CLOEXEC);
+    const result = fd < 0 ? fd : replacement.removal.putInPlace(fd, this.#fd, this.#state[DriverField.sizeBytes] ?? 0);
     if (fd >= 0) sys.close(fd);
     if (result < 0) {
       const text = `Failed to reopen log file ${path}: ${sys.strerror(result)}`;
@@ -352,6 +353,7 @@ export class FileSink {
     counters.writes++;
     if (large) this.#blocks.written(result === length - begun);
     if (result <= 0) {
+      if (this.#parts.replacement.removal.makesRoom(result)) return this.#writeOut(memory, offset, length);
       this.#stall(begun, result);
       return 0;
     }

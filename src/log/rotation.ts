@@ -30,9 +30,12 @@ import { STAT_WORDS, StatWord } from '../native/files.ts';
 import type { Sys } from '../native/sys.ts';
 import type { RotationPlan } from '../proto/log-messages.ts';
 import { LOG_FLAGS, LOG_MODE } from './open-log.ts';
+import { Removal, type RemovalCalls } from './removal.ts';
 
 /** A way to put a new file in the place of a log. */
 export interface Replacement {
+  /** How the old one goes. */
+  readonly removal: Removal;
   /** Does the steps that are left. @returns an fd of the new, empty file at the path, the caller's; or a negative errno. */
   advance(): number;
 }
@@ -42,7 +45,7 @@ export function replacement(sys: Calls, path: string, { keepFiles }: RotationPla
   return keepFiles > 0 ? new Rotation(sys, path, keepFiles) : new Truncation(sys, path);
 }
 
-type Calls = Pick<Sys, 'openat' | 'openat2' | 'renameat2' | 'unlinkat' | 'fstatat' | 'close'>;
+type Calls = RemovalCalls & Pick<Sys, 'openat2' | 'renameat2'>;
 
 const DIRECTORY_FLAGS = O_PATH | constants.O_DIRECTORY | O_CLOEXEC;
 const NO_SYMLINKS = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
@@ -53,9 +56,11 @@ export class Truncation implements Replacement {
   readonly #directory: string;
   readonly #name: string;
   readonly #newName: string;
+  readonly removal: Removal;
 
   constructor(sys: Calls, path: string) {
     this.#sys = sys;
+    this.removal = new Removal(sys);
     this.#directory = dirname(path);
     this.#name = basename(path);
     this.#newName = `${this.#name}.tmp`;
@@ -81,11 +86,13 @@ export class Rotation implements Replacement {
   readonly #name: string;
   readonly #newName: string;
   readonly #keepFiles: number;
+  readonly removal: Removal;
   readonly #stat = new BigInt64Array(STAT_WORDS);
 
   /** @param path as `safeLogPath` gave it @param keepFiles --log-max-files: how many older files stay, at least 1 */
   constructor(sys: Calls, path: string, keepFiles: number) {
     this.#sys = sys;
+    this.removal = new Removal(sys);
     this.#directory = dirname(path);
     this.#name = basename(path);
     this.#newName = `${this.#name}.new`;
@@ -157,7 +164,7 @@ export class Rotation implements Replacement {
    * to the disk when it is renamed over another one (mount option auto_da_alloc; docs/adr/0055-the-oldest-file-goes-first.md)
    */
   #move(directory: number, from: string, to: string, giveWay: boolean): number {
-    const removed = giveWay ? this.#sys.unlinkat(directory, to, 0) : 0;
+    const removed = giveWay ? this.removal.unlink(directory, to) : 0;
     if (removed < 0 && removed !== ENOENT) return removed;
     let result = this.#sys.renameat2(directory, from, directory, to, RENAME_NOREPLACE);
     if (result === EINVAL) result = this.#sys.renameat2(directory, from, directory, to, 0);

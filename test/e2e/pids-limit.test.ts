@@ -2,47 +2,18 @@
  * A conmon whose cgroup may start no thread and no process any more, as on a node that somebody fills with processes: what it
  * does then it does on its main thread, and what runs ends as it should.
  */
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { attach, clientsAccepted } from '../helpers/attach-case.ts';
 import { type Case, promise } from '../helpers/case.ts';
 import type { Container } from '../helpers/container.ts';
 import { DevLog } from '../helpers/dev-log.ts';
 import { line, RECORD_FRAME_BYTES, readNumbered, SAY } from '../helpers/numbered.ts';
+import { FullCgroup } from '../helpers/pids.ts';
 import { waitFor } from '../helpers/wait.ts';
 
 /** C is one thread from its beginning to its end. */
 const ONE_THREAD = 'C has no threads to start';
 const MIB = 1 << 20;
-
-/** A cgroup of the case's own in which nothing can be started: who is in it stays as it is. */
-class Full {
-  readonly #path: string;
-
-  constructor(c: Case) {
-    const v1 = existsSync('/sys/fs/cgroup/pids/cgroup.procs');
-    if (!v1) writeFileSync('/sys/fs/cgroup/cgroup.subtree_control', '+pids');
-    this.#path = `/sys/fs/cgroup/${v1 ? 'pids/' : ''}${c.workspace.mark}-pids`;
-    mkdirSync(this.#path);
-    writeFileSync(`${this.#path}/pids.max`, '0');
-    c.workspace.defer(async () => {
-      await waitFor('the cgroup to be empty', () => readFileSync(`${this.#path}/cgroup.procs`, 'latin1') === '');
-      rmdirSync(this.#path);
-    });
-  }
-
-  add({ daemonPid }: Container): void {
-    writeFileSync(`${this.#path}/cgroup.procs`, String(daemonPid));
-  }
-
-  /** How often somebody in it was refused a thread or a process. */
-  get refusals(): number {
-    return Number(/^max (\d+)$/m.exec(readFileSync(`${this.#path}/pids.events`, 'latin1'))?.[1]);
-  }
-
-  end(): void {
-    writeFileSync(`${this.#path}/pids.max`, 'max');
-  }
-}
 
 /** Writes 10 lines, waits until `go` is there, and does the rest. */
 function waiting(c: Case, rest: string): { script: string; go: () => void } {
@@ -59,8 +30,8 @@ async function begun(container: Container): Promise<void> {
 }
 
 /** A container that has written 10 lines, and can start nothing any more; after `go` it writes 10 others and exits with 7. */
-async function atLimit(c: Case): Promise<{ full: Full; container: Container; go: () => void }> {
-  const full = new Full(c);
+async function atLimit(c: Case): Promise<{ full: FullCgroup; container: Container; go: () => void }> {
+  const full = new FullCgroup(c);
   const { script, go } = waiting(c, 'say 11 20; exit 7');
   const container = c.container({ script });
   await begun(container);
@@ -104,7 +75,7 @@ promise(
   'at a pids limit a flood is not lost: main goes on with the log, until a thread can be had again',
   { runtimes: ['runc'], excludes: { c: ONE_THREAD } },
   async (c) => {
-    const full = new Full(c);
+    const full = new FullCgroup(c);
     const devLog = new DevLog(c).read();
     const block = c.workspace.path('block');
     const stop = c.workspace.path('stop');
@@ -160,7 +131,7 @@ promise(
   'at a pids limit an exec that has joined ends as ever',
   { runtimes: ['runc'], excludes: { c: 'C has a conmon for each exec' } },
   async (c) => {
-    const full = new Full(c);
+    const full = new FullCgroup(c);
     const { script, go } = waiting(c, 'say 11 20; exit 7');
     const env = { CONMON_SESSIONS: 'on' };
     const container = c.container({ script, env });
