@@ -178,9 +178,11 @@ t.test('input goes to the container, its end too, and output goes on after it', 
 t.test('without input our stdin is left alone', async (t) => {
   const talk = new Talk(t);
   talk.types('x');
+  const end = talk.begin({ input: false });
+  t.same(talk.watched, [talk.client.fd]);
   talk.says(2, 'y');
   talk.leaves();
-  t.equal(await talk.begin({ input: false }), 'ended');
+  t.equal(await end, 'ended');
   t.equal(talk.reads, 0);
 });
 
