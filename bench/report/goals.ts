@@ -113,10 +113,22 @@ export const goals: readonly Goal[] = [
       ' MiB',
     ),
   ),
-  ...['2 GB logged', '10 GB logged'].map((variant) =>
+  atMost(
+    { scenario: 'memory', variant: '1 container, 10 GB logged, at rest', metric: 'privateMiB', by: 'own' },
+    'private memory, idle after 10 GB logged',
+    15 * MB,
+    ' MiB',
+  ),
+  // A quick bench does not wait until the monitor is idle again.
+  ...(
+    [
+      ['2 GB logged', 1],
+      ['10 GB logged, at rest', 3],
+    ] as const
+  ).map(([variant, from]) =>
     atMost(
       { scenario: 'memory', variant: `1 container, ${variant}`, metric: 'growthMiB', by: 'own' },
-      `private memory, growth from 1 to ${variant}`,
+      `private memory, growth from ${from} to ${variant}`,
       1,
       ' MiB',
     ),

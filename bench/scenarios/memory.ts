@@ -10,7 +10,7 @@ import { type Monitor, startMonitor } from '../harness/monitor.ts';
 import { interleave } from '../harness/order.ts';
 import { footprint } from '../harness/procfs.ts';
 import { verifyLog } from '../harness/verify.ts';
-import { pause } from '../harness/wait.ts';
+import { pause, waitFor } from '../harness/wait.ts';
 import { goalCell } from '../report/goals.ts';
 import { figure, metric, variantsOf } from '../report/select.ts';
 import { median } from '../report/statistics.ts';
@@ -19,12 +19,17 @@ const name = 'memory';
 /** Late compilation and the collectors' last word come within a second or two of the start. */
 const settleMs = 2_000;
 const lineBytes = 100;
-/** What is logged for the last two rows; the log is replaced as it grows, so that the disk does not fill. */
+/** What is logged for the rows of GB logged; the log is replaced as it grows, so that the disk does not fill. */
 const logMaxBytes = 100_000_000;
-const firstGB = 1;
-const manyGB = { quick: 2, full: 10 };
+const loggedGB = { quick: [1, 2], full: [1, 3, 10] };
+/** A flood that may be over before its log is given a thread says nothing of what such a thread leaves. */
+const restFromGB = 3;
 const execs = 20;
-const loggedFirst = `1 container, ${firstGB} GB logged`;
+/** What a monitor takes to be idle again after a flood: the thread that ours may have given its log stays for half a minute or a whole one. */
+const restLimitMs = 90_000;
+/** And what that thread leaves behind goes 13 s after it (docs/adr/0061-what-a-thread-leaves.md). */
+const restSettleMs = 16_000;
+const restExpectedMs = 45_000;
 
 interface Situation {
   readonly variant: string;
@@ -75,9 +80,12 @@ export const memory: Scenario = {
   },
 };
 
-/** A guess for all gigabytes and both looks. */
+/** A guess for all gigabytes and all looks. */
 function loggedMs({ quick }: Environment, side: Side): number {
-  return 2 * settleMs + (quick ? manyGB.quick : manyGB.full) * (side === 'rival' ? 2_500 : 650);
+  const restMs = quick ? 0 : 2 * (restSettleMs + (side === 'ours' ? restExpectedMs : 0));
+  return (
+    3 * settleMs + restMs + ((quick ? loggedGB.quick : loggedGB.full).at(-1) ?? 0) * (side === 'rival' ? 2_500 : 650)
+  );
 }
 
 /** Containers that say nothing. */
@@ -138,27 +146,51 @@ async function measureExecs(environment: Environment, side: Side): Promise<reado
   }
 }
 
-/** One container that logs on and on: the second row is the same monitor, later. */
+/**
+ * One container that logs on and on: the later rows are the same monitor. It is looked at 2 s after each flood; in a complete bench twice
+ * more when it is idle again, both times behind a flood that had a thread for sure (docs/adr/0072-flat-when-idle.md).
+ */
 async function measureLogged(environment: Environment, side: Side): Promise<readonly Sample[]> {
-  const total = environment.quick ? manyGB.quick : manyGB.full;
+  const { signal, quick } = environment;
   const monitor = await startMonitor(environment, side, { extra: ['--log-size-max', String(logMaxBytes)] });
+  const look = async (variant: string): Promise<Sample> => sampleOf(variant, side, await monitor.pids());
+  const threads = async (): Promise<number> => (await look('')).metrics['threads'] ?? Number.NaN;
+  const afterFloods: Sample[] = [];
+  const atRest: Sample[] = [];
   try {
-    const after = async (gigabytes: number, variant: string): Promise<Sample> => {
-      const load: Load = { lineBytes, payloadMB: gigabytes * 1000 };
+    await pause(settleMs, signal);
+    const idleThreads = await threads();
+    let logged = 0;
+    for (const gigabytes of quick ? loggedGB.quick : loggedGB.full) {
+      const load: Load = { lineBytes, payloadMB: (gigabytes - logged) * 1000 };
+      logged = gigabytes;
       await flood(monitor, load, 0);
-      await pause(settleMs, environment.signal);
-      const sample = await sampleOf(variant, side, await monitor.pids());
+      await pause(settleMs, signal);
+      afterFloods.push(await look(`1 container, ${logged} GB logged`));
       await verifyLog('k8s-tail', monitor.logPath, lineBytes, streamBytes(load));
-      return sample;
-    };
-    const first = await after(firstGB, loggedFirst);
-    const last = await after(total - firstGB, `1 container, ${total} GB logged`);
+      if (quick || logged < restFromGB) continue;
+      const isIdle = async (): Promise<boolean> => (await threads()) <= idleThreads;
+      await waitFor(`no more than ${idleThreads} threads`, isIdle, { limitMs: restLimitMs, intervalMs: 1000, signal });
+      await pause(restSettleMs, signal);
+      atRest.push(await look(`1 container, ${logged} GB logged, at rest`));
+    }
     await monitor.finish(0);
-    const growthMiB = (last.metrics['privateMiB'] ?? Number.NaN) - (first.metrics['privateMiB'] ?? Number.NaN);
-    return [first, { ...last, metrics: { ...last.metrics, growthMiB } }];
+    return [...withGrowth(afterFloods), ...withGrowth(atRest)];
   } finally {
     await monitor.dispose();
   }
+}
+
+/** The last of them with what it has grown since the first. */
+function withGrowth(samples: readonly Sample[]): readonly Sample[] {
+  const first = samples[0]?.metrics['privateMiB'] ?? Number.NaN;
+  return samples.map((sample, i) => {
+    if (i < samples.length - 1) return sample;
+    return {
+      ...sample,
+      metrics: { ...sample.metrics, growthMiB: (sample.metrics['privateMiB'] ?? Number.NaN) - first },
+    };
+  });
 }
 
 /** What those processes have, for each container. */
@@ -191,8 +223,12 @@ function memoryTable(samples: readonly Sample[]): Table {
       figure(value(variant, 'ours', key)),
     ]),
   ]);
-  const growth = (side: Side): string =>
-    figure(median(samples.flatMap(({ subject, metrics }) => (subject === side ? (metrics['growthMiB'] ?? []) : []))));
+  const growth = (side: Side): string => {
+    const grown = samples.filter(({ subject, metrics }) => subject === side && metrics['growthMiB'] !== undefined);
+    return variantsOf(grown)
+      .map((variant) => `${figure(value(variant, side, 'growthMiB'))}${variant.endsWith('at rest') ? ' at rest' : ''}`)
+      .join(', ');
+  };
   return {
     title: 'Memory of a monitor, MiB for each container',
     header: [
@@ -203,7 +239,8 @@ function memoryTable(samples: readonly Sample[]): Table {
     notes: [
       'Private = Private_Clean + Private_Dirty of smaps_rollup, 2 s after the start or the flood; the container is not in it.',
       `Of all monitors and launchers together: ${execs} execs of one container, which stay, ours joined.`,
-      `GB logged: by one monitor, in a log replaced at ${logMaxBytes / 1e6} MB; it grew by ${growth('rival')} (rival) and ${growth('ours')} (ours) MiB after the first.`,
+      `GB logged: by one monitor, in a log replaced at ${logMaxBytes / 1e6} MB; from the first to the last look it grew by ${growth('rival')} (rival) and ${growth('ours')} (ours) MiB.`,
+      'At rest: the same monitor, 16 s after it has as many threads again as before the flood, which takes 90 s at most.',
     ],
   };
 }
