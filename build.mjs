@@ -22,6 +22,7 @@ import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { build } from 'esbuild';
 import fastJson from 'fast-json-stringify';
+import { V8S_OWN } from './src/native/v8s-own.ts';
 
 const { values } = parseArgs({
   options: {
@@ -60,8 +61,6 @@ const CACHED_OF_EXECS = ['host', 'shared'];
 /** yargs asks where it lies; a CommonJS bundle must be told in its first line. Not on the path of a session. */
 const YARGS_ENTRIES = ['help.cjs', 'demo-runtime.cjs', 'run.cjs'];
 const BUNDLE_URL = "const CONMON_BUNDLE_URL = require('node:url').pathToFileURL(__filename).href;";
-/** A cache is one of the flags that it was made under: of those under which it will be loaded (src/native/tiering.ts). */
-const V8S_OWN = '--invocation-count-for-maglev=400';
 /** One warm-up session, from start to end; it ends by itself in a fraction of a second. */
 const WARM_UP_MS = 30_000;
 

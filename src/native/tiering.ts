@@ -6,10 +6,10 @@
  */
 
 import { sys } from './sys.ts';
+import { V8S_OWN } from './v8s-own.ts';
 
 /** Calls of a function before V8 compiles it with Maglev. V8 reads it when it has looked at a function: at the eighth call, then at this one. */
 const LATE = '--invocation-count-for-maglev=2000';
-const V8S_OWN = '--invocation-count-for-maglev=400';
 
 /** From now on: everything is loaded that a log on main needs. Another Node, which cannot be asked, goes on as it does. */
 export function optimiseLate(): void {
