@@ -63,7 +63,12 @@ const ALLOWED = /^Cpus_allowed:\s*([0-9a-f,]+)$/m;
  * which has nothing to do with how many are ready on all CPUs.
  */
 function countCpus(): number {
-  const mask = ALLOWED.exec(readFileSync('/proc/thread-self/status', 'latin1'))?.[1] ?? '1';
+  return allowedCpus(readFileSync('/proc/thread-self/status', 'latin1'));
+}
+
+/** How many CPUs /proc/PID/status says may be used; 1 where it does not say. */
+export function allowedCpus(status: string): number {
+  const mask = ALLOWED.exec(status)?.[1] ?? '1';
   let count = 0;
   for (const digit of mask) for (let bits = Number.parseInt(digit, 16); bits > 0; bits >>= 1) count += bits & 1;
   return count;

@@ -2,7 +2,7 @@
 import { availableParallelism } from 'node:os';
 import t, { type Test } from 'tap';
 import { LARGE_BYTES } from '../../../src/log/blocks.ts';
-import { Crowd } from '../../../src/log/crowd.ts';
+import { allowedCpus, Crowd } from '../../../src/log/crowd.ts';
 import { EXT4_MAGIC } from '../../../src/native/files.ts';
 import { sys } from '../../../src/native/sys.ts';
 import { realSysBut } from '../native/fake-sys.ts';
@@ -72,6 +72,19 @@ t.test('the real one is told by the kernel', (t) => {
   t.equal(new Crowd(undefined, () => 0).isThere(MIB), true, 'whoever asks is one that runs');
   t.equal(new Crowd(() => `0 0 0 ${8 * availableParallelism()}/9 1`).isThere(MIB), true);
   t.equal(new Crowd(() => `0 0 0 ${8 * availableParallelism() - 1}/9 1`).isThere(MIB), false);
+  t.end();
+});
+
+t.test('each bit of Cpus_allowed is a CPU', (t) => {
+  for (const [mask, cpus] of [
+    ['1', 1],
+    ['2', 1],
+    ['5', 2],
+    ['ff,ffffffff', 40],
+    ['80000000,00000000', 1],
+  ] as const)
+    t.equal(allowedCpus(`Name:\tnode\nCpus_allowed:\t${mask}\nCpus_allowed_list:\t0-63\n`), cpus, mask);
+  t.equal(allowedCpus('Name:\tnode\n'), 1);
   t.end();
 });
 

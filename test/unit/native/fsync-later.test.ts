@@ -1,5 +1,5 @@
 /** fsync(2) on a thread of its own. */
-import { closeSync, openSync, readdirSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, readFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
@@ -67,7 +67,18 @@ t.test('one after the other they share a thread, which is gone a second after th
     t.same(threads(), there);
   }
   await waitFor('the thread to be gone', () => threads().length < there.length);
+  const others = new Set(threads());
   t.equal(await fsync(fd), 0, 'then there is another one');
+  await pause();
+  const [shared] = threads().filter((thread) => !others.has(thread));
+  /** How often it has been given a CPU (/proc/PID/task/TID/schedstat). */
+  const turns = () => Number(readFileSync(`/proc/self/task/${shared}/schedstat`, 'latin1').split(' ')[2]);
+  const before = turns();
+  for (let i = 0; i < 5; i++) {
+    t.equal(await fsync(fd), 0);
+    await pause();
+  }
+  t.ok(turns() >= before + 5, 'which does each of them itself');
   closeSync(fd);
 });
 
